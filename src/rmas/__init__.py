@@ -1,0 +1,65 @@
+"""rmas: recursive latent multi-agent systems. The public names load on first use, so importing rmas is cheap."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rmas.backbone import load_backbone
+    from rmas.checkpoint import save_system
+    from rmas.engine import Sampling, Trace, Turn, Usage
+    from rmas.errors import RmasError
+    from rmas.pattern import Pattern, load_pattern
+    from rmas.prompt import Question
+    from rmas.solver import Answer, Solver
+    from rmas.solvers import EchoSolver, RecursiveSolver, RunConfig
+    from rmas.system import System, load_system
+
+_HOMES = {
+    "Answer": "rmas.solver",
+    "EchoSolver": "rmas.solvers",
+    "Pattern": "rmas.pattern",
+    "Question": "rmas.prompt",
+    "RecursiveSolver": "rmas.solvers",
+    "RmasError": "rmas.errors",
+    "RunConfig": "rmas.solvers",
+    "Sampling": "rmas.engine",
+    "Solver": "rmas.solver",
+    "System": "rmas.system",
+    "Trace": "rmas.engine",
+    "Turn": "rmas.engine",
+    "Usage": "rmas.engine",
+    "load_backbone": "rmas.backbone",
+    "load_pattern": "rmas.pattern",
+    "load_system": "rmas.system",
+    "save_system": "rmas.checkpoint",
+}
+
+__all__ = [
+    "Answer",
+    "EchoSolver",
+    "Pattern",
+    "Question",
+    "RecursiveSolver",
+    "RmasError",
+    "RunConfig",
+    "Sampling",
+    "Solver",
+    "System",
+    "Trace",
+    "Turn",
+    "Usage",
+    "load_backbone",
+    "load_pattern",
+    "load_system",
+    "save_system",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rmas' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

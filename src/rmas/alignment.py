@@ -1,0 +1,124 @@
+"""Training-free starts for a system's links, in closed form: an untrained system is usable.
+
+Inner links regress the embedding of the next token on the hidden state, over a short calibration text that ships
+with the package. Outer links regress the receiver's embedding of a string on the sender's, over the strings that
+both vocabularies hold. Both end with the mean norm of the receiver's embeddings.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, final
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rmas.backbone import HFBackbone
+from rmas.link import Link, fit_affine, write_affine
+from rmas.pattern import Edge
+from rmas.sources import Progress, silent
+
+CALIBRATION = Path(__file__).parent / "calibration.txt"
+_VERSION = "1"  # of what this file computes; part of every cache key
+_BATCH = 8
+
+
+class Pairs(NamedTuple):
+    """Inputs and targets of a regression. x (N, D_in), y (N, D_out), float32."""
+
+    x_ND: Tensor
+    y_NE: Tensor
+
+
+@final
+class Aligner:
+    """Writes closed-form starts into links, computing each at most once per machine."""
+
+    def __init__(self, backbones: Mapping[str, HFBackbone], *, cache: Path, progress: Progress = silent) -> None:
+        self._backbones = backbones
+        self._cache = cache / "starts"
+        self._progress = progress
+        self._thoughts: dict[str, Pairs] = {}
+
+    def write(self, inner: Mapping[str, Link], outer: Mapping[Edge, Link]) -> None:
+        """Start each link; `inner` by role, `outer` by edge."""
+        done, total = 0, len(inner) + len(outer)
+        for role, link in inner.items():
+            self._progress("aligning links", done, total)
+            backbone = self._backbones[role]
+            self._start(link, [fingerprint(backbone), _text_hash()], partial(self._inner_pairs, backbone))
+            done += 1
+        for edge, link in outer.items():
+            self._progress("aligning links", done, total)
+            source, target = self._backbones[edge.source], self._backbones[edge.target]
+            self._start(link, [fingerprint(source), fingerprint(target)], partial(shared_rows, source, target))
+            done += 1
+        self._progress("aligning links", total, total)
+
+    def _start(self, link: Link, identity: Iterable[str], pairs: Callable[[], Pairs]) -> None:
+        key = " ".join([_VERSION, link.place, link.design, str(link.d_in), str(link.d_out), *identity])
+        file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+        if file.exists():
+            link.load_state_dict(load_file(file))
+            return
+        device = next(link.parameters()).device
+        x_ND, y_NE = pairs()
+        link.cpu()
+        write_affine(link, fit_affine(x_ND, y_NE), x_ND, y_NE)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".partial")
+        save_file(link.state_dict(), unfinished)
+        unfinished.replace(file)
+        link.to(device)
+
+    def _inner_pairs(self, backbone: HFBackbone) -> Pairs:
+        name = fingerprint(backbone)
+        if name not in self._thoughts:
+            self._thoughts[name] = next_token_pairs(backbone, CALIBRATION.read_text(encoding="utf-8").split("\n---\n"))
+        return self._thoughts[name]
+
+
+@torch.no_grad()
+def next_token_pairs(backbone: HFBackbone, texts: Iterable[str]) -> Pairs:
+    """The hidden state at each position of `texts`, and the embedding of the token that follows there."""
+    x, y = [], []
+    rows = sorted((backbone.tokenizer.bos + backbone.encode(text.strip()) for text in texts), key=len)
+    for first in range(0, len(rows), _BATCH):
+        batch = rows[first : first + _BATCH]
+        length = max(len(row) for row in batch)
+        ids_BL = torch.tensor([row + [0] * (length - len(row)) for row in batch])  # right padding: causal, so harmless
+        x_BLD = backbone.embed(ids_BL)
+        h_BLD, _ = backbone.extend(backbone.start(cached=False), x_BLD)
+        for i, row in enumerate(batch):
+            x.append(h_BLD[i, : len(row) - 1].float().cpu())
+            y.append(x_BLD[i, 1 : len(row)].float().cpu())
+    return Pairs(torch.cat(x), torch.cat(y))
+
+
+@torch.no_grad()
+def shared_rows(source: HFBackbone, target: HFBackbone) -> Pairs:
+    """Both embeddings of every string that stands in both vocabularies, leading spaces counted."""
+    ours, theirs = source.tokenizer.strings, target.tokenizer.strings
+    strings = [string for string in ours if string in theirs]
+    rows = [
+        backbone.embed(torch.tensor([table[string] for string in strings])).float().cpu()
+        for backbone, table in ((source, ours), (target, theirs))
+    ]
+    return Pairs(*rows)
+
+
+@torch.no_grad()
+def fingerprint(backbone: HFBackbone) -> str:
+    """A cheap identity of weights and vocabulary: 64 embeddings, as bfloat16, and the vocabulary's hash.
+
+    Equal for a model loaded in float32 or bfloat16 from the same bfloat16 file; quantising changes it.
+    """
+    rows = backbone.embed(torch.arange(64)).to(torch.bfloat16)
+    weight = rows.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(weight + backbone.tokenizer.vocabulary_hash.encode()).hexdigest()[:16]
+
+
+def _text_hash() -> str:
+    return hashlib.sha256(CALIBRATION.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,31 @@
+"""Frozen language models behind one protocol. The only package that imports transformers.
+
+protocol.py   Backbone and State: what the engine knows
+state.py      CachedState, RecomputeState: what has been read so far; immutable
+hf.py         HFBackbone: any transformers causal language model
+text.py       TextTokenizer: template text and other people's text, kept apart
+load.py       from a folder, a GGUF file, or a tiny random config
+tiny.py       the zoo of tiny random models, one row a family
+"""
+
+from rmas.backbone.hf import HFBackbone
+from rmas.backbone.load import convert_gguf, load_backbone, pick_device, pick_dtype
+from rmas.backbone.protocol import Backbone, State
+from rmas.backbone.state import CachedState, RecomputeState
+from rmas.backbone.text import TextTokenizer
+from rmas.backbone.tiny import TINY, tiny_backbone
+
+__all__ = [
+    "TINY",
+    "Backbone",
+    "CachedState",
+    "HFBackbone",
+    "RecomputeState",
+    "State",
+    "TextTokenizer",
+    "convert_gguf",
+    "load_backbone",
+    "pick_device",
+    "pick_dtype",
+    "tiny_backbone",
+]

@@ -1,0 +1,135 @@
+"""Any transformers causal language model as a Backbone. Facts that shape this file (each is a test):
+
+- Embeddings go through the model's module: Gemma scales them there, a row look-up would skip that.
+- `get_decoder()(…).last_hidden_state` is the state after the final norm and never touches the vocabulary head.
+- Positions are always explicit, counted from the mask; families with absolute positions need it.
+- Sliding windows and recurrent layers count physical positions, so padding in the middle of a sequence is only
+  allowed where neither is present (`allows_gaps`).
+- Recurrent layers update their state in place: no gradient flows through their cache (`grad_through_cache`).
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
+
+from rmas.backbone.protocol import State
+from rmas.backbone.state import CachedState, RecomputeState, join_masks
+from rmas.backbone.text import TextTokenizer
+from rmas.errors import BackboneError
+
+
+@final
+class HFBackbone:
+    """A frozen model and its tokenizer. Not an nn.Module, so that no System can train it or save it by accident."""
+
+    def __init__(self, model: Any, tokenizer: TextTokenizer, *, name: str) -> None:
+        self.name = name
+        self.tokenizer = tokenizer
+        self.model = model.eval().requires_grad_(False)
+        self.decoder = model.get_decoder()
+        self.config = model.config.get_text_config(decoder=True)
+        self.dim = int(self.config.hidden_size)
+        self.context = int(self.config.max_position_embeddings)
+        self.dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+        self.device: torch.device = model.get_input_embeddings().weight.device
+        layers = DynamicCache(config=self.config).layers
+        recurrent = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
+        self.grad_through_cache = not recurrent
+        self.allows_gaps = not recurrent and not any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
+        self.eos_ids = _eos_ids(model, tokenizer)
+        self._check_head()
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def start(self, *, cached: bool = True) -> State:
+        return CachedState(cache=DynamicCache(config=self.config)) if cached else RecomputeState()
+
+    def embed(self, ids_BL: Tensor) -> Tensor:
+        x: Tensor = self.model.get_input_embeddings()(ids_BL.to(self.device))
+        return x
+
+    def extend(self, state: State, x_BLD: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor, State]:
+        if isinstance(state, CachedState):
+            return self._extend_cached(state, x_BLD, mask_BL)
+        assert isinstance(state, RecomputeState)
+        mask_BP = join_masks(state.length, state.mask_BP, x_BLD, mask_BL)
+        x_BPD = x_BLD if state.x_BPD is None else torch.cat([state.x_BPD, x_BLD], dim=1)
+        out = self.decoder(
+            inputs_embeds=x_BPD, attention_mask=mask_BP, position_ids=_positions(x_BPD, mask_BP), use_cache=False
+        )
+        new = RecomputeState(x_BPD=x_BPD, length=x_BPD.shape[1], mask_BP=mask_BP)
+        return out.last_hidden_state[:, -x_BLD.shape[1] :], new
+
+    def _extend_cached(self, state: CachedState, x_BLD: Tensor, mask_BL: Tensor | None) -> tuple[Tensor, State]:
+        mask_BP = join_masks(state.length, state.mask_BP, x_BLD, mask_BL)
+        cache = state.fork()
+        out = self.decoder(
+            inputs_embeds=x_BLD,
+            attention_mask=mask_BP,
+            position_ids=_positions(x_BLD, mask_BP, offset=state.length),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        length = state.length + x_BLD.shape[1]
+        new = CachedState(cache=cache, batch=len(x_BLD), length=length, mask_BP=mask_BP)
+        return out.last_hidden_state, new
+
+    def logits(self, h: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(h)
+        cap = getattr(self.config, "final_logit_softcapping", None)  # a key that only Gemma's config has
+        return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def expected_embedding(self, p: Tensor) -> Tensor:
+        weight = self.model.get_input_embeddings().weight
+        mean: Tensor = p.to(weight.dtype)[..., : len(weight)] @ weight
+        return mean * self._embedding_scale
+
+    @cached_property
+    def _embedding_scale(self) -> float:
+        """What the embedding module multiplies its rows by: 1, or Gemma's sqrt(D)."""
+        weight = self.model.get_input_embeddings().weight
+        ids = torch.arange(min(16, len(weight)), device=self.device)
+        rows, embedded = weight[ids].double(), self.embed(ids).double()
+        scale = float((rows * embedded).sum() / (rows * rows).sum())
+        if not torch.allclose(embedded, rows * scale, rtol=1e-2, atol=1e-5):
+            raise BackboneError(f"{self.name}: its embedding is more than scaled rows; soft tokens cannot be built.")
+        return scale
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode_text(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(ids)
+
+    @torch.no_grad()
+    def _check_head(self) -> None:
+        """Refuse a family whose head does more than `logits` knows (a logit scale, say)."""
+        ids = torch.zeros((1, 2), dtype=torch.int64, device=self.device)
+        h_BLD, _ = self.extend(self.start(cached=False), self.embed(ids))
+        theirs = self.model(input_ids=ids, use_cache=False).logits
+        if not torch.allclose(self.logits(h_BLD).float(), theirs.float(), rtol=2e-2, atol=2e-2):
+            raise BackboneError(
+                f"{self.name}: its vocabulary head is not a matrix with a soft cap, as rmas assumes "
+                f"({type(self.model).__name__}). Report this family."
+            )
+
+
+def _positions(x_BLD: Tensor, mask_BP: Tensor | None, *, offset: int = 0) -> Tensor:
+    """The positions of the last L inputs: real ones count from 0, padding shares its neighbour's."""
+    batch, length, _ = x_BLD.shape
+    if mask_BP is None:
+        return torch.arange(offset, offset + length, device=x_BLD.device).expand(batch, length)
+    return (mask_BP.cumsum(-1) - 1).clamp(min=0)[:, -length:]
+
+
+def _eos_ids(model: Any, tokenizer: TextTokenizer) -> frozenset[int]:
+    """Every id that ends a reply: the generation config's (one or several) and the tokenizer's."""
+    listed = model.generation_config.eos_token_id if model.generation_config is not None else None
+    ids = [*(listed if isinstance(listed, list) else [listed]), tokenizer.hf.eos_token_id]
+    return frozenset(int(i) for i in ids if i is not None)

@@ -1,0 +1,91 @@
+"""The two states: a key-value cache, and its slow twin that keeps the inputs and reads them all again.
+
+transformers' caches are updated in place. A CachedState is not: extending works on a shallow copy of the cache's
+layers, which costs microseconds, because attention layers replace their tensors (`torch.cat`) instead of writing
+into them. Recurrent layers do write in place, so theirs are cloned.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, LinearAttentionCacheLayerMixin
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedState:
+    """A cache of P positions. mask_BP is None while no position is padding."""
+
+    cache: DynamicCache
+    batch: int = 0
+    length: int = 0
+    mask_BP: Tensor | None = None
+
+    def fork(self) -> DynamicCache:
+        """A cache that can be extended in place without touching this state."""
+        cache = copy.copy(self.cache)
+        cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        for layer in cache.layers:
+            if isinstance(layer, LinearAttentionCacheLayerMixin):
+                for name in ("is_conv_states_initialized", "is_recurrent_states_initialized", "has_previous_state"):
+                    setattr(layer, name, dict(getattr(layer, name)))
+                layer.conv_kernel_size = dict(layer.conv_kernel_size)
+                layer.conv_states = {i: _clone(state) for i, state in layer.conv_states.items()}
+                layer.recurrent_states = {i: _clone(state) for i, state in layer.recurrent_states.items()}
+        return cache
+
+    def repeat(self, times: int) -> "CachedState":
+        if not self.length:
+            return self
+        return self.select([row for row in range(self.batch) for _ in range(times)])
+
+    def select(self, rows: Sequence[int]) -> "CachedState":
+        cache = self.fork()
+        index = torch.tensor(rows, device=self._device())
+        cache.reorder_cache(index)  # type: ignore[no-untyped-call]
+        return replace(
+            self, cache=cache, batch=len(rows), mask_BP=None if self.mask_BP is None else self.mask_BP[index]
+        )
+
+    def _device(self) -> torch.device | None:
+        for layer in self.cache.layers:
+            if layer.device is not None:
+                return torch.device(layer.device)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecomputeState:
+    """The inputs of P positions. Gradients can always flow through it."""
+
+    x_BPD: Tensor | None = None
+    length: int = 0
+    mask_BP: Tensor | None = None
+
+    def repeat(self, times: int) -> "RecomputeState":
+        if self.x_BPD is None:
+            return self
+        return self.select([row for row in range(len(self.x_BPD)) for _ in range(times)])
+
+    def select(self, rows: Sequence[int]) -> "RecomputeState":
+        if self.x_BPD is None:
+            return self
+        index = torch.tensor(rows, device=self.x_BPD.device)
+        mask_BP = None if self.mask_BP is None else self.mask_BP[index]
+        return replace(self, x_BPD=self.x_BPD[index], mask_BP=mask_BP)
+
+
+def join_masks(length: int, mask_BP: Tensor | None, x_BLD: Tensor, mask_BL: Tensor | None) -> Tensor | None:
+    """The mask of P + L positions, int64; None when nothing is padding."""
+    if mask_BP is None and mask_BL is None:
+        return None
+    batch, new, _ = x_BLD.shape
+    ones = torch.ones((batch, 1), dtype=torch.int64, device=x_BLD.device)
+    old = ones.expand(batch, length) if mask_BP is None else mask_BP
+    return torch.cat([old, ones.expand(batch, new) if mask_BL is None else mask_BL.to(old)], dim=1)
+
+
+def _clone(state: Tensor | None) -> Tensor | None:
+    return None if state is None else state.clone()

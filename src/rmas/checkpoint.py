@@ -1,0 +1,184 @@
+"""Bundles: `system.toml`, one safetensors file of links, and a manifest that says which backbones they fit.
+
+A bundle weighs megabytes and carries no copy of a backbone. Each file is written beside its place and renamed, so
+a save that breaks off leaves the old bundle whole. Loading refuses tensors that were altered and backbones that
+differ, with both values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import tomli_w
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from rmas.alignment import fingerprint
+from rmas.backbone import HFBackbone
+from rmas.errors import CheckpointError
+from rmas.spec import SystemSpec
+
+LINKS, MANIFEST, SYSTEM = "links.safetensors", "manifest.json", "system.toml"
+_FORMAT = 1
+
+
+class Linked(Protocol):
+    """What a bundle needs of a System."""
+
+    spec: SystemSpec
+
+    @property
+    def backbones(self) -> Mapping[str, HFBackbone]: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors by name: shape, dtype and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_system(system: Linked, folder: Path) -> None:
+    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by their source."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
+    manifest = manifest_of(system) | {"digest": digest(tensors)}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / LINKS, save(tensors))
+    _write(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
+    _write(folder / SYSTEM, _toml(system.spec, folder).encode())
+
+
+def manifest_of(system: Linked) -> dict[str, Any]:
+    """What the links were made for: backbones with revision, width, vocabulary and weights, and every link's design."""
+    spec = system.spec
+    return {
+        "format": _FORMAT,
+        "pattern": spec.pattern.name,
+        "roles": {
+            role: {
+                "backbone": backbone.name,
+                "revision": spec.roles[role].source.revision,
+                "width": backbone.dim,
+                "vocabulary": backbone.tokenizer.vocabulary_hash,
+                "weights": fingerprint(backbone),
+                "inner": spec.roles[role].inner,
+            }
+            for role, backbone in system.backbones.items()
+        },
+        "outer": {str(edge): design for edge, design in spec.outer.items()},
+    }
+
+
+def load_links(system: Linked, file: Path) -> tuple[str, ...]:
+    """Put a bundle's links into `system`, all or none. Returns notes. Raises CheckpointError with the two values."""
+    manifest = _read_manifest(file.parent / MANIFEST)
+    notes = _compare(manifest, manifest_of(system), file.parent)
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such file. Restore it, or drop `links` from the system file.") from None
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(f"{file}: truncated or altered ({problem}). Get the bundle again.") from None
+    if (found := digest(tensors)) != manifest["digest"]:
+        raise CheckpointError(
+            f"{file}: its tensors have digest {found[:16]}…, the manifest says {str(manifest['digest'])[:16]}…. "
+            "The file was altered: get the bundle again."
+        )
+    expected = system.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        raise CheckpointError(f"{file}: tensor {name} is {'missing' if name in expected else 'not in this system'}.")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{file}: {name} is {tuple(tensor.shape)}, this system has {tuple(expected[name].shape)}."
+            )
+    system.load_state_dict(tensors)
+    return notes
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        complete = isinstance(manifest, dict) and {"format", "roles", "outer", "digest"} <= manifest.keys()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file. A bundle needs its manifest: get it again.") from None
+    except (OSError, ValueError) as problem:
+        raise CheckpointError(f"{path}: cannot be read ({problem}). Get the bundle again.") from None
+    if not complete or manifest["format"] != _FORMAT:
+        raise CheckpointError(f"{path}: not a manifest of format {_FORMAT}. Get the bundle again, or update rmas.")
+    return manifest
+
+
+def _compare(theirs: dict[str, Any], ours: dict[str, Any], folder: Path) -> tuple[str, ...]:
+    """Refuse links of other backbones or designs. Same model, other weights of it (a quantised copy): a note."""
+    notes = []
+    for role, mine in ours["roles"].items():
+        made_for = theirs["roles"].get(role)
+        if made_for is None:
+            raise CheckpointError(
+                f"{folder}: the bundle has no links for role {role!r} (has {sorted(theirs['roles'])})."
+            )
+        for key in ("width", "vocabulary", "inner"):
+            if made_for[key] != mine[key]:
+                raise CheckpointError(
+                    f"{folder}: made for a {role} with {key} {_short(made_for[key])} ({made_for['backbone']}), "
+                    f"this system's {mine['backbone']} has {_short(mine[key])}. Use the bundle's own backbones."
+                )
+        if made_for["weights"] != mine["weights"]:
+            if made_for["backbone"] != mine["backbone"]:
+                raise CheckpointError(
+                    f"{folder}: made for {role} = {made_for['backbone']} (weights {made_for['weights']}), this system has "
+                    f"{mine['backbone']} (weights {mine['weights']}). Use the bundle's own backbones."
+                )
+            notes.append(
+                f"links were made on another copy of {mine['backbone']} ({made_for['weights']}, here {mine['weights']})"
+            )
+    if theirs["outer"] != ours["outer"]:
+        raise CheckpointError(f"{folder}: made with outer links {theirs['outer']}, this system has {ours['outer']}.")
+    return tuple(notes)
+
+
+def _toml(spec: SystemSpec, folder: Path) -> str:
+    """The system file of a bundle. A pattern or prompts of the user's own come along as files; paths become absolute."""
+    table = dict(spec.table) | {"links": LINKS}
+    table.pop("start", None)
+    for key in ("pattern", "prompts"):
+        if str(table.get(key, "")).endswith(".toml"):
+            own = spec.path.parent / table[key]
+            _write(folder / own.name, own.read_bytes())
+            table[key] = own.name
+    tasks = spec.pack.path.parent / "tasks.toml"
+    if str(table.get("prompts", "")).endswith(".toml") and tasks.exists():
+        _write(folder / tasks.name, tasks.read_bytes())
+    for role, entry in spec.roles.items():
+        if entry.source.path is not None:
+            table["roles"] = dict(table["roles"]) | {role: {**table["roles"][role], "backbone": str(entry.source.path)}}
+    return tomli_w.dumps(table)
+
+
+def _write(path: Path, content: bytes) -> None:
+    unfinished = path.with_name(path.name + ".partial")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    except OSError as problem:
+        raise CheckpointError(
+            f"{path}: cannot be written ({problem.strerror}). Free some room or check the path."
+        ) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 16 else text[:16] + "…"

@@ -1,0 +1,117 @@
+"""Channels: what a message is made of, and how it is carried along an edge."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, cast, final
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rmas.backbone import Backbone
+from rmas.engine.decode import Row, Sampling, speak
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, read, rollout
+from rmas.errors import ConfigError
+from rmas.prompt import Prompt
+
+
+class Thought(NamedTuple):
+    """What a think turn made: the message, and what it cost each row."""
+
+    message: "Tensor | list[Row]"
+    tokens_in: tuple[int, ...]
+    latent_steps: int
+    tokens_out: tuple[int, ...]
+
+
+class Channel(Protocol):
+    """How agents that do not answer think, and what of it reaches the others."""
+
+    @property
+    def is_silent(self) -> bool:
+        """No message is ever written: the answerer works alone."""
+
+    @property
+    def message_length(self) -> int:
+        """The most positions that a message can take in a prompt, and the most steps that a think turn takes."""
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        """One think turn. `salt` names the turn, for random draws."""
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        """The message as the receiver reads it: rows of its width."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class LatentChannel:
+    """Messages of M latents, carried by outer links. `cached=False` is the slow twin; `checkpointed` saves memory in
+    training by recomputing each turn in the backward pass."""
+
+    latent_steps: int
+    cached: bool = True
+    checkpointed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.latent_steps < 0:
+            raise ConfigError(f"latent_steps is {self.latent_steps}, expected 0 (the answerer alone) or more.")
+
+    @property
+    def is_silent(self) -> bool:
+        return self.latent_steps == 0
+
+    @property
+    def message_length(self) -> int:
+        return self.latent_steps
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        if heads is not None:
+            heads.state(agent, prompts)  # outside the checkpoint, so that a backward pass does not read it again
+        lengths: tuple[int, ...] = ()
+
+        def turn(*payloads: Payload) -> Tensor:
+            nonlocal lengths
+            start = read(agent, prompts, dict(zip(inbox, payloads, strict=True)), heads=heads, cached=self.cached)
+            lengths = start.lengths
+            return rollout(agent, start, self.latent_steps)
+
+        if self.checkpointed and torch.is_grad_enabled():
+            z_BMD = cast(Tensor, checkpoint(turn, *inbox.values(), use_reentrant=False))
+        else:
+            z_BMD = turn(*inbox.values())
+        return Thought(z_BMD, lengths, self.latent_steps, (0,) * len(prompts))
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        assert isinstance(thought.message, Tensor)
+        return link(thought.message).to(receiver.device, receiver.dtype)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TextChannel:
+    """The text baseline: agents speak where they would think, and the words go into the same slots."""
+
+    sampling: Sampling
+
+    @property
+    def is_silent(self) -> bool:
+        return False
+
+    @property
+    def message_length(self) -> int:
+        return self.sampling.max_new_tokens
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        start = read(agent, prompts, inbox, heads=heads)
+        generators = [self.sampling.generators(salt, str(prompt.head))[0] for prompt in prompts]
+        rows: list[Row] = []
+        for rows in speak(agent.backbone, start, self.sampling, generators):
+            pass
+        return Thought(rows, start.lengths, 0, tuple(len(row.ids) for row in rows))
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        assert isinstance(thought.message, list)
+        return [
+            receiver.embed(torch.tensor(receiver.encode(row.text.strip()), dtype=torch.int64))
+            for row in thought.message
+        ]

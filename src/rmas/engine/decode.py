@@ -1,0 +1,158 @@
+"""Speaking: sampling, stop strings and streaming, one column of tokens at a time.
+
+Each row draws from its own generator on the CPU, so a sample depends on its seed alone, not on the batch around it
+nor on the device.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rmas.backbone import Backbone, State
+from rmas.engine.turn import Read
+from rmas.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How text is drawn. temperature 0 is greedy; top_k 0 and top_p 1 keep every token; `samples` share one prefill."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self.temperature >= 0, "temperature", self.temperature, "0 or more")
+        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
+        _require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        _require(self.samples >= 1, "samples", self.samples, "1 or more")
+        _require("" not in self.stop, "stop", self.stop, "strings that are not empty")
+
+    def generators(self, *salt: str) -> list[torch.Generator]:
+        """One generator per sample, seeded by (seed, salt, sample number)."""
+        keys = (f"{self.seed}\0{number}\0" + "\0".join(salt) for number in range(self.samples))
+        seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1 for key in keys)
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@dataclass
+class Row:
+    """One text as it grows. `text` never shows what a later token could still take back."""
+
+    ids: list[int] = field(default_factory=list)
+    text: str = ""
+    finish: Literal["eos", "stop", "length"] | None = None
+    _pending: "_Pending" = field(default_factory=lambda: _Pending("", 0, 0))
+
+    def push(self, token: int, backbone: Backbone, sampling: Sampling) -> None:
+        """Add one token; sets `finish` when it ended the text."""
+        self.ids.append(token)
+        is_eos = token in backbone.eos_ids
+        is_full = len(self.ids) == sampling.max_new_tokens
+        whole = self._spell(backbone, at_end=is_eos or is_full)
+        for cut in sorted(position for stop in sampling.stop if (position := whole.find(stop)) >= 0)[:1]:
+            self.text, self.finish = whole[:cut], "stop"
+            return
+        if is_eos or is_full:
+            self.text, self.finish = whole, "eos" if is_eos else "length"
+            return
+        self.text = whole[: len(whole) - _held_back(whole, sampling.stop)]
+
+    def _spell(self, backbone: Backbone, *, at_end: bool) -> str:
+        """Everything written so far. Decodes only the last few tokens; waits for the rest of a half-spelled character."""
+        spelled, start, done = self._pending
+        old = backbone.decode(self.ids[start:done])
+        new = backbone.decode(self.ids[start:])
+        if len(new) > len(old) and (at_end or not new.endswith("\ufffd")):
+            spelled += new[len(old) :]
+            self._pending = _Pending(spelled, done, len(self.ids))
+        return spelled
+
+
+class _Pending(NamedTuple):
+    """Text spelled so far; ids[start:done] were the last to be spelled."""
+
+    spelled: str
+    start: int
+    done: int
+
+
+def speak(
+    backbone: Backbone, start: Read, sampling: Sampling, generators: Sequence[torch.Generator]
+) -> Iterator[list[Row]]:
+    """Decode text for each of B·samples rows; yields the rows after every column, until all have finished.
+
+    `generators`: one a row, unused when greedy. Rows that have finished leave the batch once half of it has.
+    """
+    state, h_BD = start.state.repeat(sampling.samples), start.h_BD.repeat_interleave(sampling.samples, dim=0)
+    rows = [Row() for _ in range(len(h_BD))]
+    live = list(range(len(rows)))
+    while True:
+        tokens = pick(backbone.logits(h_BD), sampling, [generators[i] for i in live])
+        for i, token in zip(live, tokens, strict=True):
+            if rows[i].finish is None:
+                rows[i].push(token, backbone, sampling)
+        yield rows
+        going = [place for place, i in enumerate(live) if rows[i].finish is None]
+        if not going:
+            return
+        if 2 * len(going) <= len(live):
+            live, tokens, state = [live[p] for p in going], [tokens[p] for p in going], state.select(going)
+        h_BD, state = _step(backbone, state, tokens)
+
+
+def pick(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
+    """One token per row. Order of the filters: temperature, top-k, top-p, as in transformers."""
+    if sampling.temperature == 0:
+        return [int(token) for token in logits_BV.argmax(-1)]
+    p_BV = filtered(logits_BV.float(), sampling).softmax(-1).cpu()
+    return [
+        int(torch.multinomial(p_V, 1, generator=generator)) for p_V, generator in zip(p_BV, generators, strict=True)
+    ]
+
+
+def filtered(logits_BV: Tensor, sampling: Sampling) -> Tensor:
+    """Logits with the temperature applied and what top-k and top-p drop at minus infinity."""
+    logits_BV = logits_BV / sampling.temperature
+    if 0 < sampling.top_k < logits_BV.shape[-1]:
+        floor_B1 = logits_BV.topk(sampling.top_k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < floor_B1, -torch.inf)
+    if sampling.top_p < 1:
+        ranked_BV, order_BV = logits_BV.sort(descending=True)
+        before_BV = ranked_BV.softmax(-1).cumsum(-1) - ranked_BV.softmax(-1)  # mass above each token: the first stays
+        drop_BV = torch.zeros_like(before_BV, dtype=torch.bool).scatter(-1, order_BV, before_BV >= sampling.top_p)
+        logits_BV = logits_BV.masked_fill(drop_BV, -torch.inf)
+    return logits_BV
+
+
+def teacher_force(backbone: Backbone, start: Read, ids_BT: Tensor) -> Tensor:
+    """The logits with which `start` would write ids_BT -> logits_BTV. Pad targets on the right; gradients flow."""
+    h_BTD, _ = backbone.extend(start.state, backbone.embed(ids_BT[:, :-1])) if ids_BT.shape[1] > 1 else (None, None)
+    h_BD = start.h_BD[:, None]
+    return backbone.logits(h_BD if h_BTD is None else torch.cat([h_BD, h_BTD], dim=1))
+
+
+def _step(backbone: Backbone, state: State, tokens: Sequence[int]) -> tuple[Tensor, State]:
+    ids_B1 = torch.tensor(tokens, device=backbone.device)[:, None]
+    h_B1D, state = backbone.extend(state, backbone.embed(ids_B1))
+    return h_B1D[:, 0], state
+
+
+def _held_back(text: str, stops: Sequence[str]) -> int:
+    """The length of the longest end of `text` that could be the beginning of a stop string."""
+    lengths = (size for stop in stops for size in range(len(stop) - 1, 0, -1) if text.endswith(stop[:size]))
+    return max(lengths, default=0)
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value}, expected {expected}.")

@@ -1,0 +1,147 @@
+"""The interpreter: schedule × mailbox. Training, inference, serving and the text baseline all walk this loop."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from rmas.engine.channel import Channel, Thought
+from rmas.engine.trace import Trace, Turn, Verb
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read
+from rmas.errors import ConfigError, QuestionError
+from rmas.pattern import Edge, Pattern
+from rmas.prompt import Prompt, Question
+
+T = TypeVar("T")
+
+
+class Runnable(Protocol):
+    """What the interpreter needs of a System."""
+
+    @property
+    def pattern(self) -> Pattern: ...
+
+    @property
+    def agents(self) -> Mapping[str, Agent]: ...
+
+    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]: ...
+
+    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """The turns of a batch as they happen: one list a question."""
+
+    turns: tuple[list[Turn], ...]
+
+    def add(
+        self, *, round: int, role: str, verb: Verb, seconds: float, latent_steps: int, tokens: Sequence[tuple[int, int]]
+    ) -> None:
+        """One turn of the whole batch; `tokens`: (in, out) per question."""
+        for turns, (tokens_in, tokens_out) in zip(self.turns, tokens, strict=True):
+            turns.append(
+                Turn(
+                    round=round,
+                    role=role,
+                    verb=verb,
+                    tokens_in=tokens_in,
+                    latent_steps=latent_steps,
+                    tokens_out=tokens_out,
+                    seconds=seconds,
+                )
+            )
+
+    def traces(self, notes: tuple[str, ...] = ()) -> list[Trace]:
+        return [Trace(turns=tuple(turns), notes=notes) for turns in self.turns]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastTurn:
+    """The answerer's turn of the last round, ready to be read: what a `speak` is given."""
+
+    agent: Agent
+    questions: Sequence[Question]
+    prompts: Sequence[Prompt]
+    inbox: Inbox
+    heads: Heads | None
+    round: int
+    log: Log
+
+    def read(self, *, cached: bool = True) -> Read:
+        return read(self.agent, self.prompts, self.inbox, heads=self.heads, cached=cached)
+
+
+def run(
+    system: Runnable,
+    questions: Sequence[Question],
+    *,
+    rounds: int,
+    channel: Channel,
+    speak: Callable[[LastTurn], T],
+    share_heads: bool = True,
+) -> T:
+    """Walk the schedule for `rounds` rounds and hand the answerer's last turn to `speak`. Raises ConfigError for rounds < 1.
+
+    With a silent channel nobody thinks, and the answerer speaks with empty slots. `share_heads=False` reads every
+    prompt whole in every round: the slow twin.
+    """
+    if rounds < 1:
+        raise ConfigError(f"rounds is {rounds}, expected 1 or more.")
+    pattern, log = system.pattern, Log(turns=tuple([] for _ in questions))
+    heads = Heads() if share_heads and rounds > 1 else None
+    mailbox: dict[Edge, Payload] = {}
+    for round_number in range(rounds if channel.is_silent else 1, rounds + 1):
+        for role in pattern.roles:
+            speaks = round_number == rounds and role == pattern.answerer
+            if channel.is_silent and not speaks:
+                continue
+            inbox = {edge.source: mailbox[edge] for edge in pattern.into(role) if edge in mailbox}
+            prompts = [system.render(role, question, frozenset(inbox)) for question in questions]
+            agent = system.agents[role]
+            if speaks:
+                last = LastTurn(
+                    agent=agent,
+                    questions=questions,
+                    prompts=prompts,
+                    inbox=inbox,
+                    heads=heads,
+                    round=round_number,
+                    log=log,
+                )
+                return speak(last)
+            began = time.perf_counter()
+            thought = channel.think(agent, prompts, inbox, heads, f"{round_number} {role}")
+            for edge in pattern.out_of(role):
+                mailbox[edge] = channel.carry(system.link(edge), thought, system.agents[edge.target].backbone)
+            _note(log, round_number, role, thought, time.perf_counter() - began)
+    raise AssertionError("a validated pattern always reaches its answerer")
+
+
+def check_lengths(system: Runnable, questions: Sequence[Question], *, channel: Channel, max_new_tokens: int) -> None:
+    """Refuse a question that some agent could not read whole, before any work. Raises QuestionError: by how much."""
+    for number, question in enumerate(questions):
+        for role in system.pattern.roles:
+            backbone = system.agents[role].backbone
+            sources = frozenset(edge.source for edge in system.pattern.into(role))
+            steps = max_new_tokens if role == system.pattern.answerer else channel.message_length
+            prompt = system.render(role, question, sources).num_tokens + len(sources) * channel.message_length
+            if (excess := prompt + steps - backbone.context) > 0:
+                raise QuestionError(
+                    f"question {number + 1} is too long for {role} ({backbone.name}): {prompt} positions of prompt and "
+                    f"messages plus {steps} to come, its context is {backbone.context}: {excess} too many. "
+                    "Shorten the question or its context, or give the role a model with a longer context."
+                )
+
+
+def _note(log: Log, round_number: int, role: str, thought: Thought, seconds: float) -> None:
+    log.add(
+        round=round_number,
+        role=role,
+        verb="think" if thought.latent_steps else "speak",
+        seconds=seconds,
+        latent_steps=thought.latent_steps,
+        tokens=list(zip(thought.tokens_in, thought.tokens_out, strict=True)),
+    )

@@ -1,0 +1,119 @@
+"""Turns: read a prompt with its inbox, and think. Pure functions of (agent, prompt, inbox).
+
+`B` batch, `L` spliced length, `M` latent steps, `D` width. A message's payload is indexed by row: `payload[i]` is the
+(length, D) block that goes into row i's slot, so a tensor z_BMD is one and so is a list of texts' embeddings.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rmas.backbone import Backbone, State
+from rmas.errors import NumericsError
+from rmas.prompt import Prompt, Segment, Slot
+
+Payload = Sequence[Tensor] | Tensor
+Inbox = Mapping[str, Payload]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """A role with its frozen backbone and its inner link, a map h (…, D) -> z (…, D)."""
+
+    role: str
+    backbone: Backbone
+    inner: Callable[[Tensor], Tensor]
+
+
+class Read(NamedTuple):
+    """A prompt read to its end: the last state h_BD, the backbone's state, and each row's length in positions."""
+
+    h_BD: Tensor
+    state: State
+    lengths: tuple[int, ...]
+
+
+class Heads:
+    """The states of the prompts' heads, read once per run and role, without gradient: nothing before them trains."""
+
+    def __init__(self, *, cached: bool = True) -> None:
+        self._cached = cached
+        self._states: dict[str, State] = {}
+
+    def state(self, agent: Agent, prompts: Sequence[Prompt]) -> State:
+        if agent.role not in self._states:
+            heads: list[list[Segment]] = [[prompt.head] for prompt in prompts]
+            with torch.no_grad():
+                x_BLD, mask_BL = splice(agent.backbone, heads, {})
+                _, state = agent.backbone.extend(agent.backbone.start(cached=self._cached), x_BLD, mask_BL)
+            self._states[agent.role] = state
+        return self._states[agent.role]
+
+
+def read(
+    agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, heads: Heads | None = None, cached: bool = True
+) -> Read:
+    """Read each prompt with its inbox, from the shared heads where they are given. Leaves the heads as they were."""
+    lengths = tuple(
+        prompt.num_tokens + sum(len(inbox[part.source][row]) for part in prompt.body if isinstance(part, Slot))
+        for row, prompt in enumerate(prompts)
+    )
+    bodies: list[list[Segment]] = [list(prompt.body) for prompt in prompts]
+    body_lengths = {length - len(prompt.head) for length, prompt in zip(lengths, prompts, strict=True)}
+    if heads is not None and (len(body_lengths) == 1 or agent.backbone.allows_gaps):
+        state = heads.state(agent, prompts)
+    else:
+        bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
+        state = agent.backbone.start(cached=cached)
+    x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)
+    h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
+    return Read(h_BLD[:, -1], state, lengths)
+
+
+def rollout(agent: Agent, start: Read, latent_steps: int) -> Tensor:
+    """Roll M latents out of a prompt: -> z_BMD, each a collected state through the inner link.
+
+    The first state is the one at the last prompt position, so M latents cost M - 1 more forwards. The vocabulary
+    head is never touched. Raises NumericsError naming the step for a latent that is not finite.
+    """
+    h_BD, state = start.h_BD, start.state
+    z_BMD = [agent.inner(h_BD)]
+    while len(z_BMD) < latent_steps:
+        h_B1D, state = agent.backbone.extend(state, z_BMD[-1][:, None])
+        z_BMD.append(agent.inner(h_B1D[:, 0]))
+    thought = torch.stack(z_BMD, dim=1)
+    _check_finite(agent, thought)
+    return thought
+
+
+def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) -> tuple[Tensor, Tensor | None]:
+    """Embed ids and put messages into their slots -> x_BLD, left-padded, and mask_BL (None when nothing is padding)."""
+    blocks: list[Tensor] = []
+    for row, segments in enumerate(rows):
+        parts = [
+            inbox[part.source][row].to(backbone.device, backbone.dtype)
+            if isinstance(part, Slot)
+            else backbone.embed(torch.tensor(part, device=backbone.device))
+            for part in segments
+            if isinstance(part, Slot) or part
+        ]
+        blocks.append(torch.cat(parts) if parts else torch.zeros(0, backbone.dim, device=backbone.device))
+    length = max(len(block) for block in blocks)
+    if all(len(block) == length for block in blocks):
+        return torch.stack(blocks), None
+    x_BLD = torch.stack([torch.nn.functional.pad(block, (0, 0, length - len(block), 0)) for block in blocks])
+    mask_BL = torch.stack([torch.arange(length) >= length - len(block) for block in blocks]).to(torch.int64)
+    return x_BLD, mask_BL.to(backbone.device)
+
+
+def _check_finite(agent: Agent, z_BMD: Tensor) -> None:
+    finite_M = torch.isfinite(z_BMD).all(-1).all(0)
+    if not finite_M.all():
+        step = int(finite_M.long().argmin())
+        raise NumericsError(
+            f"{agent.role} ({agent.backbone.name}): latent step {step + 1} of {z_BMD.shape[1]} is not finite. "
+            "Check the links, or run in float32 (--dtype float32)."
+        )

@@ -1,0 +1,136 @@
+"""RecursiveLinks: the only things that train. One map (…, D_in) -> (…, D_out), in six designs.
+
+`x` is the input, W_k and b_k weights, g = exact (erf) GELU, LN a LayerNorm. The residual path R is x itself for an
+inner link (eq. 3) and W_3 x for an outer link (eq. 4), so an outer link's three matrices are proj1, proj2 and
+residual_proj, named as in the released state dicts.
+
+    linear       W_1 x                              Table 4, 1-layer
+    linear_res   R + W_1 x                          Table 4, residual + 1-layer
+    mlp          W_2 g(W_1 x)                       Table 4, 2-layer
+    mlp_res      R + W_2 g(W_1 x)                   Table 4, residual + 2-layer; eqs. (3), (4)
+    mlp_ln       LN_post(W_2 g(W_1 LN_pre(x)))      the release's trainer
+    mlp_ln_res   LN_post(R + W_2 g(W_1 LN_pre(x)))  the released checkpoints
+
+The hidden width is D_out; for outer links with LayerNorms it is 2·D_out. Every linear layer has a bias. Both as
+released; the paper states neither.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from rmas.errors import LinkError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The axes on which link designs differ."""
+
+    layers: Literal[1, 2]
+    residual: bool
+    norms: bool = False
+
+
+LINKS: Mapping[str, Design] = {
+    "linear": Design(layers=1, residual=False),
+    "linear_res": Design(layers=1, residual=True),
+    "mlp": Design(layers=2, residual=False),
+    "mlp_res": Design(layers=2, residual=True),
+    "mlp_ln": Design(layers=2, residual=False, norms=True),
+    "mlp_ln_res": Design(layers=2, residual=True, norms=True),
+}
+
+SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
+
+Place = Literal["inner", "outer"]
+
+
+def check_design(name: str) -> Design:
+    """The row of LINKS; raises LinkError with the nearest name."""
+    if name not in LINKS:
+        raise LinkError(unknown("link design", name, LINKS))
+    return LINKS[name]
+
+
+@final
+class Link(nn.Module):
+    """An inner or outer RecursiveLink. h (…, D_in) -> z (…, D_out), computed in the link's dtype, returned in h's.
+
+    Starts with PyTorch's default initialisation; `rmas.link.start` writes the others into it.
+    """
+
+    def __init__(self, design: str, place: Place, d_in: int, d_out: int) -> None:
+        super().__init__()
+        if place == "inner" and d_in != d_out:
+            raise LinkError(f"inner link {d_in} -> {d_out}: an inner link keeps its width. Use an outer link.")
+        self.design, self.place, self.d_in, self.d_out = design, place, d_in, d_out
+        axes = check_design(design)
+        hidden = d_out if axes.layers == 1 else (2 * d_out if axes.norms and place == "outer" else d_out)
+        self.proj1 = nn.Linear(d_in, hidden)
+        self.proj2 = nn.Linear(hidden, d_out) if axes.layers == 2 else None
+        self.residual_proj = nn.Linear(d_in, d_out) if axes.residual and place == "outer" else None
+        self.pre_norm = nn.LayerNorm(d_in) if axes.norms else None
+        self.post_norm = nn.LayerNorm(d_out) if axes.norms else None
+        self.adds_input = axes.residual and place == "inner"
+
+    def forward(self, h: Tensor) -> Tensor:
+        x = h.to(self.proj1.weight.dtype)
+        y = self.proj1(x if self.pre_norm is None else self.pre_norm(x))
+        if self.proj2 is not None:
+            y = self.proj2(nn.functional.gelu(y))
+        if self.residual_proj is not None:
+            y = y + self.residual_proj(x)
+        elif self.adds_input:
+            y = y + x
+        return (y if self.post_norm is None else self.post_norm(y)).to(h.dtype)
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def extra_repr(self) -> str:
+        return f"{self.design}, {self.place}, {self.d_in} -> {self.d_out}"
+
+
+class Head(Protocol):
+    """What a soft token needs of a backbone."""
+
+    def logits(self, h: Tensor) -> Tensor:
+        """h (…, D) -> logits (…, V)."""
+
+    def expected_embedding(self, p: Tensor) -> Tensor:
+        """p (…, V), each row a distribution -> (…, D)."""
+
+
+@final
+class SoftToken(nn.Module):
+    """The training-free inner link that needs no fit: the embedding expected under softmax(logits(h) / τ).
+
+    Exact where a cheap link only approximates, and slower: every latent step pays for the vocabulary head.
+    It holds no parameter. h (…, D) -> z (…, D), h's dtype.
+    """
+
+    def __init__(self, head: Head, tau: float = 1.0) -> None:
+        super().__init__()
+        if not tau > 0:
+            raise LinkError(f"soft token: tau is {tau}, expected a number above 0.")
+        self.head, self.tau = head, tau
+
+    def forward(self, h: Tensor) -> Tensor:
+        logits = self.head.logits(h).float() / self.tau
+        return self.head.expected_embedding(logits.softmax(-1)).to(h.dtype)
+
+    @property
+    def num_parameters(self) -> int:
+        return 0
+
+
+def count_parameters(design: str, place: Place, d_in: int, d_out: int) -> int:
+    """Parameters of a link, without building it."""
+    if design == SOFT_TOKEN:
+        return 0
+    with torch.device("meta"):
+        return Link(design, place, d_in, d_out).num_parameters

@@ -1,0 +1,127 @@
+"""Starts: what a link holds before any training. All are closed-form, none draws a random number.
+
+An affine map y = A x + b is written into a design exactly where the design can hold it:
+
+- a residual path that is a matrix (outer links) takes A, and the MLP beside it starts at zero;
+- an inner residual path is x itself, so `linear_res` takes A - I in its matrix and `mlp_res` in its MLP;
+- a 2-layer MLP without norms holds A by working where GELU is straight: g(u + 6) = u + 6 to 1e-6 for |u| <= 1;
+- a design that ends in a LayerNorm keeps only the direction; its gain carries the norm. An inner `mlp_ln_res` has
+  no matrix on its residual path at all: its gain and bias are fitted, one dimension at a time, and its MLP is zero.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rmas.link.design import Link
+
+STARTS = ("pytorch", "identity", "align")
+_SHIFT = 6.0  # where exact GELU is the identity to 1e-6 within ±1
+
+
+class Affine(NamedTuple):
+    """y = A x + b, float64. A (D_out, D_in), b (D_out,)."""
+
+    matrix: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.double() @ self.matrix.T + self.bias
+
+    def scaled(self, factor: float) -> "Affine":
+        return Affine(self.matrix * factor, self.bias * factor)
+
+
+def fit_affine(x_ND: Tensor, y_NE: Tensor, *, strength: float = 1e-2) -> Affine:
+    """Ridge regression y ≈ A x + b in closed form, float64, with means taken out first.
+
+    `strength` is relative to the mean variance of x, so that it means the same at every scale.
+    """
+    x_ND, y_NE = x_ND.double(), y_NE.double()
+    x_mean, y_mean = x_ND.mean(0), y_NE.mean(0)
+    x_ND, y_NE = x_ND - x_mean, y_NE - y_mean
+    gram_DD = x_ND.T @ x_ND
+    ridge = strength * gram_DD.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
+    gram_DD.diagonal().add_(ridge)
+    matrix_ED = torch.linalg.solve(gram_DD, x_ND.T @ y_NE).T
+    return Affine(matrix_ED, y_mean - matrix_ED @ x_mean)
+
+
+def mean_norm(x_ND: Tensor) -> float:
+    """The mean Euclidean length of the rows."""
+    return float(x_ND.double().norm(dim=-1).mean())
+
+
+@torch.no_grad()
+def write_affine(link: Link, affine: Affine, x_ND: Tensor, y_NE: Tensor) -> None:
+    """Start `link` as `affine`, fitted on inputs x_ND and targets y_NE; its outputs get the targets' mean norm."""
+    norm = mean_norm(y_NE)
+    if link.post_norm is None:
+        affine = affine.scaled(norm / mean_norm(affine(x_ND)))
+    if link.residual_proj is not None:
+        _set(link.residual_proj, affine.matrix, affine.bias)
+        _zero(link.proj2 if link.proj2 is not None else link.proj1)
+    elif link.adds_input and link.post_norm is not None:
+        _zero(link.proj2)
+        _fit_gain(link, x_ND, y_NE)
+    else:
+        _set_branch(link, affine, x_ND)
+    if link.post_norm is not None:
+        factor = norm / mean_norm(link(x_ND.to(link.proj1.weight.dtype)))
+        link.post_norm.weight.mul_(factor)
+        link.post_norm.bias.mul_(factor)
+
+
+@torch.no_grad()
+def write_identity(link: Link) -> None:
+    """Start `link` near the identity (widths cut or padded with zeros); designs with LayerNorms keep the direction."""
+    eye = torch.eye(link.d_out, link.d_in, dtype=torch.float64)
+    affine = Affine(eye, torch.zeros(link.d_out, dtype=torch.float64))
+    if link.residual_proj is not None:
+        _set(link.residual_proj, affine.matrix, affine.bias)
+        _zero(link.proj2 if link.proj2 is not None else link.proj1)
+    elif link.adds_input:
+        _zero(link.proj2 if link.proj2 is not None else link.proj1)
+    else:
+        _set_branch(link, affine, eye.new_ones(1, link.d_in) * 100)
+
+
+def _set_branch(link: Link, affine: Affine, x_ND: Tensor) -> None:
+    """Let proj1 (and proj2) compute `affine`, less the input where the residual path adds it again."""
+    matrix, bias = affine
+    if link.adds_input:
+        matrix = matrix - torch.eye(link.d_out, dtype=torch.float64)
+    if link.proj2 is None:
+        _set(link.proj1, matrix, bias)
+        return
+    if link.pre_norm is not None:  # the branch sees x divided by its own spread
+        matrix = matrix * float(x_ND.double().std(-1, correction=0).mean())
+        x_ND = nn.functional.layer_norm(x_ND.double(), (link.d_in,))
+    reach = float((x_ND.double() @ matrix.T).abs().max().clamp(min=1e-12))
+    spare = link.proj1.out_features - link.d_out  # hidden units beyond D_out stay at zero
+    _set(link.proj1, nn.functional.pad(matrix / reach, (0, 0, 0, spare)), torch.full((link.d_out + spare,), _SHIFT))
+    out = nn.functional.pad(torch.eye(link.d_out, dtype=torch.float64) * reach, (0, spare))
+    _set(link.proj2, out, bias - reach * _SHIFT)
+
+
+def _fit_gain(link: Link, x_ND: Tensor, y_NE: Tensor) -> None:
+    """Least squares of the target on the normalised input, one dimension at a time, into the last LayerNorm."""
+    assert link.post_norm is not None
+    u_ND, y_NE = nn.functional.layer_norm(x_ND.double(), (link.d_in,)), y_NE.double()
+    u_mean, y_mean = u_ND.mean(0), y_NE.mean(0)
+    covariance = ((u_ND - u_mean) * (y_NE - y_mean)).mean(0)
+    gain = covariance / (u_ND - u_mean).square().mean(0).clamp(min=1e-12)
+    link.post_norm.weight.copy_(gain)
+    link.post_norm.bias.copy_(y_mean - gain * u_mean)
+
+
+def _set(layer: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.copy_(weight)
+    layer.bias.copy_(bias)
+
+
+def _zero(layer: nn.Linear | None) -> None:
+    assert layer is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -1,0 +1,47 @@
+"""Everything that answers questions is a Solver. A target never passes this seam."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from rmas.engine import Trace
+from rmas.prompt import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a solver says: `samples` texts that share one run (the first is `text`), and how it came about."""
+
+    samples: tuple[str, ...]
+    trace: Trace = field(default_factory=Trace)
+
+    @property
+    def text(self) -> str:
+        return self.samples[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """`answer` is the text without surrounding white space, `text` as written."""
+        usage = self.trace.usage
+        table: dict[str, Any] = {
+            "answer": self.text.strip(),
+            "text": self.text,
+            "usage": {
+                "prompt_tokens": usage.prompt_tokens,
+                "latent_steps": usage.latent_steps,
+                "completion_tokens": usage.completion_tokens,
+                "seconds": usage.seconds,
+            },
+            "trace": self.trace.to_json(),
+        }
+        if len(self.samples) > 1:
+            table["samples"] = list(self.samples)
+        if self.trace.notes:
+            table["notes"] = list(self.trace.notes)
+        return table
+
+
+class Solver(Protocol):
+    """Answers questions, in their order."""
+
+    def solve(self, questions: Sequence[Question]) -> list[Answer]:
+        """n questions -> n answers."""

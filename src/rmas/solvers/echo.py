@@ -1,0 +1,22 @@
+"""A solver without weights, for trying the tools around it: it answers with the question."""
+
+from collections.abc import Sequence
+from typing import final
+
+from rmas.engine import Trace, Turn
+from rmas.prompt import Question
+from rmas.solver import Answer
+
+
+@final
+class EchoSolver:
+    """Says what it was asked. Its one turn reads and writes the question's words."""
+
+    def solve(self, questions: Sequence[Question]) -> list[Answer]:
+        return [_echo(question) for question in questions]
+
+
+def _echo(question: Question) -> Answer:
+    words = len(question.text.split())
+    turn = Turn(round=1, role="echo", verb="speak", tokens_in=words, latent_steps=0, tokens_out=words, seconds=0.0)
+    return Answer(samples=(question.text,), trace=Trace(turns=(turn,)))

@@ -1,0 +1,144 @@
+"""The method itself: agents think in latents (or in text, as the baseline), the answerer speaks."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, final
+
+import torch
+
+from rmas.engine import (
+    Channel,
+    LastTurn,
+    LatentChannel,
+    Row,
+    Sampling,
+    TextChannel,
+    Trace,
+    check_lengths,
+    run,
+    speak,
+)
+from rmas.errors import ConfigError, unknown
+from rmas.prompt import Question
+from rmas.solver import Answer
+from rmas.system import System
+
+CHANNELS = ("latent", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message."""
+
+    rounds: int | None = None
+    latent_steps: int | None = None
+    channel: Literal["latent", "text"] = "latent"
+    message_tokens: int | None = None
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channel not in CHANNELS:
+            raise ConfigError(unknown("channel", self.channel, CHANNELS))
+        for name in ("rounds", "message_tokens", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}, expected 1 or more.")
+
+
+class Column(NamedTuple):
+    """A moment of a streamed answer: the text so far, and the answer once it is complete."""
+
+    text: str
+    answer: Answer | None
+
+
+@final
+class RecursiveSolver:
+    """Runs a System on questions. Holds no state between calls."""
+
+    def __init__(self, system: System, config: RunConfig | None = None, sampling: Sampling | None = None) -> None:
+        config, spec = config or RunConfig(), system.spec
+        self.system = system
+        self.sampling = sampling or Sampling(max_new_tokens=spec.max_new_tokens)
+        self.rounds = config.rounds or spec.rounds
+        self.batch_size = config.batch_size
+        self.channel: Channel
+        if config.channel == "latent":
+            steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
+            self.channel = LatentChannel(latent_steps=steps)
+        else:
+            tokens = config.message_tokens or spec.message_tokens
+            self.channel = TextChannel(sampling=_message_sampling(self.sampling, tokens))
+
+    def solve(self, questions: Sequence[Question]) -> list[Answer]:
+        """n questions -> n answers, in order. Questions of like length share a batch."""
+        self._check(questions)
+        answers: dict[int, Answer] = {}
+        by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].text))
+        for first in range(0, len(by_length), self.batch_size):
+            places = by_length[first : first + self.batch_size]
+            *_, last = self._stream([questions[place] for place in places])
+            answers.update(zip(places, last[1] or (), strict=True))
+        return [answers[place] for place in range(len(questions))]
+
+    def stream(self, question: Question) -> Iterator[Column]:
+        """One question, its text as it grows; the last column carries the answer. With samples, the first streams."""
+        self._check([question])
+        for rows, answers in self._stream([question]):
+            yield Column(rows[0].text, answers[0] if answers else None)
+
+    def _check(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            for role in question.context:
+                if role not in self.system.pattern.roles:
+                    raise ConfigError("context: " + unknown("role", role, self.system.pattern.roles))
+        check_lengths(self.system, questions, channel=self.channel, max_new_tokens=self.sampling.max_new_tokens)
+
+    @torch.inference_mode()
+    def _stream(self, questions: Sequence[Question]) -> Iterator[tuple[list[Row], list[Answer] | None]]:
+        def finish(last: LastTurn) -> Iterator[tuple[list[Row], list[Answer] | None]]:
+            return _speak(last, self.sampling, self.system.notes)
+
+        yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish)
+
+
+def _speak(
+    last: LastTurn, sampling: Sampling, notes: tuple[str, ...]
+) -> Iterator[tuple[list[Row], list[Answer] | None]]:
+    """The last turn as columns; the final one carries the answers."""
+    began = time.perf_counter()
+    start = last.read()
+    generators = [g for question in last.questions for g in sampling.generators(question.text)]
+    rows: list[Row] = []
+    for rows in speak(last.agent.backbone, start, sampling, generators):
+        yield rows, None
+    per_question = [rows[i : i + sampling.samples] for i in range(0, len(rows), sampling.samples)]
+    written = [sum(len(row.ids) for row in group) for group in per_question]
+    last.log.add(
+        round=last.round,
+        role=last.agent.role,
+        verb="speak",
+        seconds=time.perf_counter() - began,
+        latent_steps=0,
+        tokens=list(zip(start.lengths, written, strict=True)),
+    )
+    traces: list[Trace] = last.log.traces(notes)
+    yield (
+        rows,
+        [
+            Answer(samples=tuple(row.text for row in group), trace=trace)
+            for group, trace in zip(per_question, traces, strict=True)
+        ],
+    )
+
+
+def _message_sampling(sampling: Sampling, tokens: int) -> Sampling:
+    """Messages are drawn like the answer, once, up to `tokens` tokens, and stop strings do not cut them."""
+    return Sampling(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        seed=sampling.seed,
+        max_new_tokens=tokens,
+    )

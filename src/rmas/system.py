@@ -1,0 +1,168 @@
+"""A System binds a pattern to backbones and links. It runs nothing.
+
+Only links are parameters of this nn.Module: backbones are plain attributes, frozen, so that `parameters()`,
+`state_dict()` and an optimiser see links and nothing else.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from rmas.alignment import Aligner
+from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
+from rmas.checkpoint import digest, load_links
+from rmas.engine import Agent
+from rmas.errors import LinkError, unknown
+from rmas.link import SOFT_TOKEN, STARTS, Link, SoftToken, write_identity
+from rmas.pattern import Edge, Pattern
+from rmas.prompt import Prompt, Question
+from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
+from rmas.spec import SystemSpec, load_spec
+
+
+@final
+class System(nn.Module):
+    """Pattern + backbones + links. `backbones`: one per role; roles that name the same model share one object."""
+
+    def __init__(self, spec: SystemSpec, backbones: Mapping[str, HFBackbone]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.notes: tuple[str, ...] = ()
+        self._backbones = dict(backbones)
+        self.inner = nn.ModuleDict({role: self._inner(role) for role in spec.pattern.roles})
+        self.outer = nn.ModuleDict({str(edge): self._outer(edge) for edge in spec.pattern.edges})
+
+    @property
+    def pattern(self) -> Pattern:
+        return self.spec.pattern
+
+    @property
+    def backbones(self) -> Mapping[str, HFBackbone]:
+        return self._backbones
+
+    @cached_property
+    def agents(self) -> Mapping[str, Agent]:
+        return {
+            role: Agent(role=role, backbone=self._backbones[role], inner=self.inner[role])
+            for role in self.spec.pattern.roles
+        }
+
+    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
+        """The outer link of an edge: z (…, D_source) -> (…, D_target), on the source's device."""
+        module: nn.Module = self.outer[str(edge)]
+        return module
+
+    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
+        """The prompt of `role` for a question, with the slots of `filled`."""
+        return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled)
+
+    def digest(self) -> str:
+        """SHA-256 over every link tensor: name, shape, dtype and bytes."""
+        return digest(self.state_dict())
+
+    def _inner(self, role: str) -> nn.Module:
+        backbone, design = self._backbones[role], self.spec.roles[role].inner
+        if design == SOFT_TOKEN:
+            return SoftToken(backbone, self.spec.tau)
+        return Link(design, "inner", backbone.dim, backbone.dim).to(backbone.device)
+
+    def _outer(self, edge: Edge) -> nn.Module:
+        source, target = self._backbones[edge.source], self._backbones[edge.target]
+        return Link(self.spec.outer[edge], "outer", source.dim, target.dim).to(source.device)
+
+
+def load_system(
+    name: str,
+    *,
+    cache: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress = silent,
+) -> System:
+    """A shipped system by name, a system file, or a bundle -> a System ready to run, on the device(s) it names.
+
+    `device` and `dtype` hold for every role whose file does not say otherwise. Missing weights are fetched, GGUF
+    files unpacked once into `cache` (default: the user's cache folder), links loaded from the bundle or computed in closed form (and cached).
+    """
+    cache = cache or user_cache_path("rmas")
+    spec = load_spec(name)
+    roles = {
+        role: replace(
+            entry,
+            device=device if entry.device == "auto" else entry.device,
+            dtype=dtype if entry.dtype == "auto" else entry.dtype,
+        )
+        for role, entry in spec.roles.items()
+    }
+    spec = replace(spec, roles=roles)
+    loaded: dict[tuple[Source, str, str], HFBackbone] = {}
+    for entry in spec.roles.values():
+        key = (entry.source, entry.device, entry.dtype)
+        if key not in loaded:
+            loaded[key] = open_backbone(
+                entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
+            )
+    system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
+    if spec.links is None:
+        start_links(system, cache=cache, progress=progress)
+    else:
+        system.notes = load_links(system, spec.links)
+    return system
+
+
+def open_backbone(source: Source, *, cache: Path, device: str, dtype: str, progress: Progress = silent) -> HFBackbone:
+    """Weights from a source, fetched and unpacked where need be -> a frozen backbone."""
+    if source.kind == "tiny":
+        return tiny_backbone(source.name.removeprefix("tiny:"))
+    where = pick_device(device)
+    folder = prepare(source, cache=cache, progress=progress)
+    return load_backbone(folder, name=source.name, device=where, dtype=pick_dtype(dtype, where))
+
+
+def prepare(source: Source, *, cache: Path, progress: Progress = silent) -> Path:
+    """The transformers folder of a source: fetched, and unpacked from GGUF, unless that was done before."""
+    path = fetch(source, cache=cache, progress=progress)
+    if path.suffix != ".gguf":
+        return path
+    folder = unpacked(path, cache)
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        ensure_room(folder.parent, 5 * path.stat().st_size)  # 4-bit blocks become bfloat16
+        progress(f"unpacking {source.name}, once", 0, 1)
+        convert_gguf(path, folder)
+        progress(f"unpacking {source.name}, once", 1, 1)
+    return folder
+
+
+def unpacked(file: Path, cache: Path) -> Path:
+    """Where the dequantised copy of a GGUF file belongs: a new file of the same name gets a new place."""
+    stat = file.stat()
+    key = hashlib.sha256(f"{file.name} {stat.st_size} {file.resolve()} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
+    return cache / "unpacked" / f"{file.stem}-{key}"
+
+
+def is_ready(source: Source, *, cache: Path) -> bool:
+    """Whether a source's weights are on this machine."""
+    return source.kind == "tiny" or find(source, cache=cache) is not None
+
+
+def start_links(system: System, *, cache: Path, progress: Progress = silent) -> None:
+    """Give every link the start that the spec names: pytorch, identity, or align (closed form; cached)."""
+    start = system.spec.start
+    if start not in STARTS:
+        raise LinkError(unknown("start", start, STARTS))
+    links = [module for module in system.modules() if isinstance(module, Link)]
+    if start == "identity":
+        for link in links:
+            write_identity(link)
+    elif start == "align":
+        Aligner(system.backbones, cache=cache, progress=progress).write(
+            {role: link for role, link in system.inner.items() if isinstance(link, Link)},
+            {edge: link for edge in system.pattern.edges if isinstance(link := system.outer[str(edge)], Link)},
+        )
