@@ -15,7 +15,9 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "rmas"
 
 LEVELS = {
+    "designs": 0,
     "errors": 0,
+    "settings": 0,
     "tomlfile": 0,
     "pattern": 1,
     "prompt": 1,
@@ -39,6 +41,8 @@ LEVELS = {
 }
 # The only imports between components of one level.
 SIDEWAYS = {
+    ("designs", "errors"),
+    ("settings", "errors"),
     ("tomlfile", "errors"),
     ("system", "checkpoint"),
     ("system", "alignment"),
@@ -54,7 +58,9 @@ ONLY = {"transformers": {"backbone"}}
 ML = frozenset({"torch", "transformers"})
 HEAVY = ML | {"accelerate", "gguf", "huggingface_hub", "numpy", "rich", "safetensors", "tokenizers"}
 LIGHT = {
+    "designs": HEAVY,
     "errors": HEAVY,
+    "settings": HEAVY,
     "tomlfile": HEAVY,
     "pattern": ML,
     "prompt": ML,

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rmas.backbone import load_backbone
     from rmas.checkpoint import save_system
-    from rmas.engine import Sampling, Trace, Turn, Usage
+    from rmas.engine import Trace, Turn, Usage
     from rmas.errors import RmasError
     from rmas.pattern import Pattern, load_pattern
     from rmas.prompt import Question
+    from rmas.settings import RunConfig, Sampling
     from rmas.solver import Answer, Solver
-    from rmas.solvers import EchoSolver, RecursiveSolver, RunConfig
+    from rmas.solvers import EchoSolver, RecursiveSolver
     from rmas.system import System, load_system
 
 _HOMES = {
@@ -21,8 +22,8 @@ _HOMES = {
     "Question": "rmas.prompt",
     "RecursiveSolver": "rmas.solvers",
     "RmasError": "rmas.errors",
-    "RunConfig": "rmas.solvers",
-    "Sampling": "rmas.engine",
+    "RunConfig": "rmas.settings",
+    "Sampling": "rmas.settings",
     "Solver": "rmas.solver",
     "System": "rmas.system",
     "Trace": "rmas.engine",

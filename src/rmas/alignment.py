@@ -6,16 +6,20 @@ both vocabularies hold. Both end with the mean norm of the receiver's embeddings
 """
 
 import hashlib
+import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rmas.backbone import HFBackbone
+from rmas.errors import SourceError
 from rmas.link import Link, fit_affine, write_affine
 from rmas.pattern import Edge
 from rmas.sources import Progress, silent
@@ -23,6 +27,7 @@ from rmas.sources import Progress, silent
 CALIBRATION = Path(__file__).parent / "calibration.txt"
 _VERSION = "1"  # of what this file computes; part of every cache key
 _BATCH = 8
+_log = logging.getLogger(__name__)
 
 
 class Pairs(NamedTuple):
@@ -60,17 +65,14 @@ class Aligner:
     def _start(self, link: Link, identity: Iterable[str], pairs: Callable[[], Pairs]) -> None:
         key = " ".join([_VERSION, link.place, link.design, str(link.d_in), str(link.d_out), *identity])
         file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
-        if file.exists():
-            link.load_state_dict(load_file(file))
+        if (stored := _stored(file)) is not None:
+            link.load_state_dict(stored)
             return
         device = next(link.parameters()).device
         x_ND, y_NE = pairs()
         link.cpu()
         write_affine(link, fit_affine(x_ND, y_NE), x_ND, y_NE)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".partial")
-        save_file(link.state_dict(), unfinished)
-        unfinished.replace(file)
+        _store(link.state_dict(), file)
         link.to(device)
 
     def _inner_pairs(self, backbone: HFBackbone) -> Pairs:
@@ -111,13 +113,40 @@ def shared_rows(source: HFBackbone, target: HFBackbone) -> Pairs:
 
 @torch.no_grad()
 def fingerprint(backbone: HFBackbone) -> str:
-    """A cheap identity of weights and vocabulary: 64 embeddings, as bfloat16, and the vocabulary's hash.
+    """A cheap identity of weights and vocabulary: the start of every weight, as bfloat16, and the vocabulary's hash.
 
-    Equal for a model loaded in float32 or bfloat16 from the same bfloat16 file; quantising changes it.
+    Equal for a model loaded in float32 or bfloat16 from the same bfloat16 file; quantising changes it, and so does a
+    fine-tuning that leaves the embeddings alone.
     """
-    rows = backbone.embed(torch.arange(64)).to(torch.bfloat16)
-    weight = rows.cpu().contiguous().view(torch.uint8).numpy().tobytes()
-    return hashlib.sha256(weight + backbone.tokenizer.vocabulary_hash.encode()).hexdigest()[:16]
+    total = hashlib.sha256(backbone.tokenizer.vocabulary_hash.encode())
+    for name, weight in sorted(backbone.model.named_parameters()):
+        start = weight.flatten()[:64].to(torch.bfloat16).cpu()
+        total.update(name.encode() + start.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def _stored(file: Path) -> dict[str, Tensor] | None:
+    """A cached start; None where there is none, or where it was damaged and has to be computed again."""
+    try:
+        return load_file(file) if file.exists() else None
+    except SafetensorError:
+        _log.warning("%s: damaged; computing this start again", file)
+        return None
+
+
+def _store(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """Write a cached start: whole, or not at all. Raises SourceError where the disk is full or read-only."""
+    unfinished = file.with_suffix(f".{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_bytes(save(dict(tensors)))
+        unfinished.replace(file)
+    except OSError as problem:
+        raise SourceError(
+            f"{file}: cannot be written ({problem.strerror}). Free some room or pass --cache DIR."
+        ) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _text_hash() -> str:

@@ -1,8 +1,8 @@
 """Bundles: `system.toml`, one safetensors file of links, and a manifest that says which backbones they fit.
 
-A bundle weighs megabytes and carries no copy of a backbone. Each file is written beside its place and renamed, so
-a save that breaks off leaves the old bundle whole. Loading refuses tensors that were altered and backbones that
-differ, with both values.
+A bundle weighs megabytes and carries no copy of a backbone. All files are written beside their places, then renamed,
+so a save that runs out of room leaves the old bundle whole. Loading refuses tensors that were altered and backbones
+that differ, with both values.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from torch import Tensor
 from rmas.alignment import fingerprint
 from rmas.backbone import HFBackbone
 from rmas.errors import CheckpointError
+from rmas.prompt import PACKS
 from rmas.spec import SystemSpec
 
 LINKS, MANIFEST, SYSTEM = "links.safetensors", "manifest.json", "system.toml"
@@ -49,13 +50,11 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def save_system(system: Linked, folder: Path) -> None:
-    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by their source."""
+    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by source."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / LINKS, save(tensors))
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=2) + "\n").encode())
-    _write(folder / SYSTEM, _toml(system.spec, folder).encode())
+    files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+    _write(folder, files | _own_files(system.spec))
 
 
 def manifest_of(system: Linked) -> dict[str, Any]:
@@ -108,8 +107,8 @@ def load_links(system: Linked, file: Path) -> tuple[str, ...]:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        complete = isinstance(manifest, dict) and {"format", "roles", "outer", "digest"} <= manifest.keys()
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        complete = isinstance(manifest, dict) and _is_complete(manifest)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. A bundle needs its manifest: get it again.") from None
     except (OSError, ValueError) as problem:
@@ -117,6 +116,17 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     if not complete or manifest["format"] != _FORMAT:
         raise CheckpointError(f"{path}: not a manifest of format {_FORMAT}. Get the bundle again, or update rmas.")
     return manifest
+
+
+def _is_complete(manifest: dict[str, Any]) -> bool:
+    """Whether every key that is compared is there; what the keys hold is compared later."""
+    roles = manifest.get("roles")
+    needed = {"backbone", "width", "vocabulary", "weights", "inner"}
+    return (
+        {"format", "outer", "digest"} <= manifest.keys()
+        and isinstance(roles, dict)
+        and all(isinstance(role, dict) and needed <= role.keys() for role in roles.values())
+    )
 
 
 def _compare(theirs: dict[str, Any], ours: dict[str, Any], folder: Path) -> tuple[str, ...]:
@@ -137,8 +147,8 @@ def _compare(theirs: dict[str, Any], ours: dict[str, Any], folder: Path) -> tupl
         if made_for["weights"] != mine["weights"]:
             if made_for["backbone"] != mine["backbone"]:
                 raise CheckpointError(
-                    f"{folder}: made for {role} = {made_for['backbone']} (weights {made_for['weights']}), this system has "
-                    f"{mine['backbone']} (weights {mine['weights']}). Use the bundle's own backbones."
+                    f"{folder}: made for {role} = {made_for['backbone']} (weights {made_for['weights']}), "
+                    f"this system has {mine['backbone']} (weights {mine['weights']}). Use the bundle's own backbones."
                 )
             notes.append(
                 f"links were made on another copy of {mine['backbone']} ({made_for['weights']}, here {mine['weights']})"
@@ -148,35 +158,45 @@ def _compare(theirs: dict[str, Any], ours: dict[str, Any], folder: Path) -> tupl
     return tuple(notes)
 
 
-def _toml(spec: SystemSpec, folder: Path) -> str:
-    """The system file of a bundle. A pattern or prompts of the user's own come along as files; paths become absolute."""
+def _own_files(spec: SystemSpec) -> dict[str, bytes]:
+    """The system file of a bundle, with a pattern and prompts of the user's own beside it; paths become absolute."""
     table = dict(spec.table) | {"links": LINKS}
     table.pop("start", None)
-    for key in ("pattern", "prompts"):
-        if str(table.get(key, "")).endswith(".toml"):
-            own = spec.path.parent / table[key]
-            _write(folder / own.name, own.read_bytes())
-            table[key] = own.name
-    tasks = spec.pack.path.parent / "tasks.toml"
-    if str(table.get("prompts", "")).endswith(".toml") and tasks.exists():
-        _write(folder / tasks.name, tasks.read_bytes())
+    files = {}
+    if str(table.get("pattern")).endswith(".toml"):
+        own = spec.path.parent / table["pattern"]
+        table["pattern"] = f"pattern/{own.name}"
+        files[table["pattern"]] = own.read_bytes()
+    if "prompts" in table and PACKS not in spec.pack.path.parents:
+        table["prompts"] = f"prompts/{spec.pack.path.name}"
+        files[table["prompts"]] = spec.pack.path.read_bytes()
+        tasks = spec.pack.path.parent / "tasks.toml"
+        files |= {"prompts/tasks.toml": tasks.read_bytes()} if tasks.exists() else {}
     for role, entry in spec.roles.items():
         if entry.source.path is not None:
             table["roles"] = dict(table["roles"]) | {role: {**table["roles"][role], "backbone": str(entry.source.path)}}
-    return tomli_w.dumps(table)
+    return files | {SYSTEM: tomli_w.dumps(table).encode()}
 
 
-def _write(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(path.name + ".partial")
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write every file beside its place first, then rename them all: a disk that fills up changes nothing."""
+    paths = {folder / name: content for name, content in files.items()}
+    unfinished = {path: path.with_name(f"{path.name}.partial") for path in paths}
+    path = folder
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+        for path, content in paths.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished[path].write_bytes(content)
+        for path in paths:
+            unfinished[path].replace(path)
     except OSError as problem:
         raise CheckpointError(
             f"{path}: cannot be written ({problem.strerror}). Free some room or check the path."
         ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        for leftover in unfinished.values():
+            if leftover.exists():
+                leftover.unlink()
 
 
 def _short(value: object) -> str:

@@ -32,8 +32,17 @@ class Question:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise QuestionError("the question is empty. Write what you want to know.")
+        for name, text in (("question", self.text), *((f"context of {role}", t) for role, t in self.context.items())):
+            if re.search("[\ud800-\udfff]", text):  # bytes that are not UTF-8, as a shell hands them on
+                raise QuestionError(f"the {name} holds bytes that are not UTF-8 text. Convert it to UTF-8.")
         if self.kind not in KINDS:
             raise QuestionError(unknown("task kind", self.kind, KINDS))
+
+    def check_roles(self, roles: Sequence[str]) -> None:
+        """Refuse a private context for a role that is not one of `roles`."""
+        for role in self.context:
+            if role not in roles:
+                raise QuestionError("context: " + unknown("role", role, roles))
 
 
 class Slot(NamedTuple):
@@ -155,16 +164,17 @@ def _tasks(file: TomlFile) -> dict[str, dict[str, str]]:
     file.only(file.table, KINDS)
     for kind in KINDS:
         table = file.table.get(kind)
-        if not isinstance(table, dict) or sorted(table) != ["answer", "brief"]:
+        texts = table if isinstance(table, dict) else {}
+        if sorted(texts) != ["answer", "brief"] or not all(isinstance(text, str) for text in texts.values()):
             raise file.fail(kind, f"expected two texts, brief and answer, got {table!r}.")
     return file.table
 
 
 def _roles(file: TomlFile) -> dict[tuple[str, str], RoleText]:
-    roles = file.table.get("roles", {})
-    if not roles:
+    roles = file.table.get("roles")
+    if not isinstance(roles, dict) or not roles:
         raise file.fail("roles", "the file words no role. Add a table [roles.NAME] with system and sections.")
-    texts = {}
+    texts: dict[tuple[str, str], RoleText] = {}
     for role, table in roles.items():
         key = f"roles.{role}"
         file.only(table, ("system", "sections", "tasks"), prefix=f"{key}.")
@@ -172,6 +182,7 @@ def _roles(file: TomlFile) -> dict[tuple[str, str], RoleText]:
         base = _role_text(file, key, table)
         for kind in KINDS:
             own = table.get("tasks", {}).get(kind, {})
+            file.only(own, ("system", "sections"), prefix=f"{key}.tasks.{kind}.")
             texts[role, kind] = _role_text(file, f"{key}.tasks.{kind}", {**table, **own})
             if sorted(texts[role, kind].slots) != sorted(base.slots):
                 raise file.fail(f"{key}.tasks.{kind}", f"its slots {texts[role, kind].slots} differ from {base.slots}.")

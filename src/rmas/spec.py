@@ -1,17 +1,20 @@
 """What a system file says, checked before any weight is touched. No torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rmas.errors import ConfigError, PromptError, unknown
+from rmas.designs import STARTS, Place, known_designs
+from rmas.errors import BackboneError, ConfigError, PromptError, unknown
 from rmas.pattern import Edge, Pattern, load_pattern
 from rmas.prompt import PromptPack, load_pack
+from rmas.settings import DTYPES, check_dtype
 from rmas.sources import Source, parse_source
 from rmas.tomlfile import TomlFile, read_toml
 
 SYSTEMS = Path(__file__).parent / "systems"
+DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
     "pattern prompts rounds latent_steps inner outer start tau links max_new_tokens message_tokens solver roles edges"
@@ -48,6 +51,19 @@ class SystemSpec:
     solver: str = "recursive"
     table: Mapping[str, Any] = field(default_factory=dict)
 
+    def placed(self, *, device: str, dtype: str) -> "SystemSpec":
+        """The same system with `device` and `dtype` for every role whose file leaves them to the machine."""
+        check_dtype(dtype)
+        roles = {
+            role: replace(
+                entry,
+                device=device if entry.device == "auto" else entry.device,
+                dtype=dtype if entry.dtype == "auto" else entry.dtype,
+            )
+            for role, entry in self.roles.items()
+        }
+        return replace(self, roles=roles)
+
 
 def known_systems() -> list[str]:
     """The names of the systems that ship with the package."""
@@ -76,7 +92,6 @@ def load_spec(name: str) -> SystemSpec:
     pattern = load_pattern(_text(file, "pattern"), base=base)
     pack = load_pack(_text(file, "prompts", "native"), pattern.name, base=base)
     _check_slots(pattern, pack)
-    links = table.get("links")
     return SystemSpec(
         name=base.name if path.name == "system.toml" else path.stem,
         path=path,
@@ -86,9 +101,9 @@ def load_spec(name: str) -> SystemSpec:
         outer=_outer(file, pattern),
         rounds=_number(file, "rounds", 3, low=1),
         latent_steps=_number(file, "latent_steps", 32, low=0),
-        start=_text(file, "start", "align"),
-        tau=float(table.get("tau", 1.0)),
-        links=None if links is None else base / links,
+        start=_start(file),
+        tau=_tau(file),
+        links=base / _text(file, "links") if "links" in table else None,
         max_new_tokens=_number(file, "max_new_tokens", 256, low=1),
         message_tokens=_number(file, "message_tokens", 64, low=1),
         solver=_text(file, "solver", "recursive"),
@@ -98,9 +113,8 @@ def load_spec(name: str) -> SystemSpec:
 
 def _roles(file: TomlFile, pattern: Pattern) -> dict[str, RoleSpec]:
     table = file.table.get("roles", {})
-    for role in table:
-        if role not in pattern.roles:
-            raise file.fail(f"roles.{role}", unknown("role", role, pattern.roles))
+    file.only(table, pattern.roles, prefix="roles.", kind="role")
+    default = _design(file, "inner", file.table.get("inner", DEFAULT_DESIGN), "inner")
     roles = {}
     for role in pattern.roles:
         key = f"roles.{role}"
@@ -108,9 +122,17 @@ def _roles(file: TomlFile, pattern: Pattern) -> dict[str, RoleSpec]:
         if not isinstance(entry, dict) or not isinstance(entry.get("backbone"), str):
             raise file.fail(key, f'pattern {pattern.name!r} needs this role. Add [{key}] with backbone = "…".')
         file.only(entry, ("backbone", "inner", "device", "dtype"), prefix=f"{key}.")
-        source = parse_source(entry["backbone"], base=file.path.parent)
-        options = {name: str(entry[name]) for name in ("device", "dtype") if name in entry}
-        inner = str(entry.get("inner", _text(file, "inner", "mlp_ln_res")))
+        try:
+            source = parse_source(entry["backbone"], base=file.path.parent)
+        except BackboneError as problem:
+            raise BackboneError(str(file.fail(f"{key}.backbone", str(problem)))) from None
+        options = {name: entry[name] for name in ("device", "dtype") if name in entry}
+        for name, value in options.items():
+            if not isinstance(value, str):
+                raise file.fail(f"{key}.{name}", f"expected a text, got {value!r}.")
+        if (dtype := options.get("dtype", "auto")) not in DTYPES:
+            raise file.fail(f"{key}.dtype", unknown("dtype", dtype, DTYPES))
+        inner = _design(file, f"{key}.inner", entry.get("inner", default), "inner")
         roles[role] = RoleSpec(source=source, inner=inner, **options)
     return roles
 
@@ -120,25 +142,51 @@ def _outer(file: TomlFile, pattern: Pattern) -> dict[Edge, str]:
     file.only(table, [str(edge) for edge in pattern.edges], prefix="edges.")
     for name, entry in table.items():
         file.only(entry, ("outer",), prefix=f"edges.{name}.")
-    default = _text(file, "outer", "mlp_ln_res")
-    return {edge: str(table.get(str(edge), {}).get("outer", default)) for edge in pattern.edges}
+    default = _design(file, "outer", file.table.get("outer", DEFAULT_DESIGN), "outer")
+    return {
+        edge: _design(file, f"edges.{edge}.outer", table.get(str(edge), {}).get("outer", default), "outer")
+        for edge in pattern.edges
+    }
+
+
+def _design(file: TomlFile, key: str, name: object, place: Place) -> str:
+    known = known_designs(place)
+    if name not in known:
+        raise file.fail(key, unknown("link design", str(name), known))
+    return str(name)
+
+
+def _start(file: TomlFile) -> str:
+    start = _text(file, "start", "align")
+    if start not in STARTS:
+        raise file.fail("start", unknown("start", start, STARTS))
+    return start
+
+
+def _tau(file: TomlFile) -> float:
+    value = file.table.get("tau", 1.0)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < float("inf"):
+        raise file.fail("tau", f"expected a number above 0, got {value!r}.")
+    return float(value)
 
 
 def _check_slots(pattern: Pattern, pack: PromptPack) -> None:
     """Each edge into a role needs its slot in the role's prompt, and each slot its edge."""
+    file = read_toml(pack.path, PromptError)
     for role in pattern.roles:
         if (role, "open") not in pack.roles:
-            raise PromptError(f"{pack.path}: roles.{role}: the pack has no wording for this role. Add [roles.{role}].")
+            raise file.fail(f"roles.{role}", f"the pack has no wording for this role. Add [roles.{role}].")
         slots, sources = set(pack.slots(role)), {edge.source for edge in pattern.into(role)}
         for slot in sorted(slots - sources):
-            raise PromptError(
-                f"{pack.path}: roles.{role}: slot {{{slot}}} has no edge {slot}->{role} in pattern {pattern.name!r}. "
-                "Drop the section, or add the edge."
+            raise file.fail(
+                f"roles.{role}",
+                f"slot {{{slot}}} has no edge {slot}->{role} in pattern {pattern.name!r}. "
+                "Drop the section, or add the edge.",
             )
         for source in sorted(sources - slots):
-            raise PromptError(
-                f"{pack.path}: roles.{role}: edge {source}->{role} of pattern {pattern.name!r} has no slot. "
-                f"Add a section with {{{source}}}."
+            raise file.fail(
+                f"roles.{role}",
+                f"edge {source}->{role} of pattern {pattern.name!r} has no slot. Add a section with {{{source}}}.",
             )
 
 

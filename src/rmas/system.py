@@ -6,7 +6,6 @@ Only links are parameters of this nn.Module: backbones are plain attributes, fro
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -18,7 +17,7 @@ from rmas.alignment import Aligner
 from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
 from rmas.checkpoint import digest, load_links
 from rmas.engine import Agent
-from rmas.errors import LinkError, unknown
+from rmas.errors import ConfigError, LinkError, PatternError, unknown
 from rmas.link import SOFT_TOKEN, STARTS, Link, SoftToken, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
@@ -88,19 +87,12 @@ def load_system(
     """A shipped system by name, a system file, or a bundle -> a System ready to run, on the device(s) it names.
 
     `device` and `dtype` hold for every role whose file does not say otherwise. Missing weights are fetched, GGUF
-    files unpacked once into `cache` (default: the user's cache folder), links loaded from the bundle or computed in closed form (and cached).
+    files unpacked once into `cache` (default: the user's cache folder),
+    links loaded from the bundle or computed in closed form (and cached).
     """
     cache = cache or user_cache_path("rmas")
-    spec = load_spec(name)
-    roles = {
-        role: replace(
-            entry,
-            device=device if entry.device == "auto" else entry.device,
-            dtype=dtype if entry.dtype == "auto" else entry.dtype,
-        )
-        for role, entry in spec.roles.items()
-    }
-    spec = replace(spec, roles=roles)
+    spec = load_spec(name).placed(device=device, dtype=dtype)
+    _check_names(spec)
     loaded: dict[tuple[Source, str, str], HFBackbone] = {}
     for entry in spec.roles.values():
         key = (entry.source, entry.device, entry.dtype)
@@ -122,7 +114,10 @@ def open_backbone(source: Source, *, cache: Path, device: str, dtype: str, progr
         return tiny_backbone(source.name.removeprefix("tiny:"))
     where = pick_device(device)
     folder = prepare(source, cache=cache, progress=progress)
-    return load_backbone(folder, name=source.name, device=where, dtype=pick_dtype(dtype, where))
+    progress(f"loading {source.name}", 0, 1)
+    backbone = load_backbone(folder, name=source.name, device=where, dtype=pick_dtype(dtype, where))
+    progress(f"loading {source.name}", 1, 1)
+    return backbone
 
 
 def prepare(source: Source, *, cache: Path, progress: Progress = silent) -> Path:
@@ -130,14 +125,20 @@ def prepare(source: Source, *, cache: Path, progress: Progress = silent) -> Path
     path = fetch(source, cache=cache, progress=progress)
     if path.suffix != ".gguf":
         return path
-    folder = unpacked(path, cache)
+    if not unpacked(path, cache).exists():
+        progress(f"unpacking {source.name}, once", 0, 1)
+        unpack(path, cache)
+        progress(f"unpacking {source.name}, once", 1, 1)
+    return unpacked(path, cache)
+
+
+def unpack(file: Path, cache: Path) -> None:
+    """Dequantise a GGUF file into its place in `cache`, unless that was done before. On one core, for 20 to 50 s."""
+    folder = unpacked(file, cache)
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        ensure_room(folder.parent, 5 * path.stat().st_size)  # 4-bit blocks become bfloat16
-        progress(f"unpacking {source.name}, once", 0, 1)
-        convert_gguf(path, folder)
-        progress(f"unpacking {source.name}, once", 1, 1)
-    return folder
+        ensure_room(folder.parent, 5 * file.stat().st_size)  # 4-bit blocks become bfloat16
+        convert_gguf(file, folder)
 
 
 def unpacked(file: Path, cache: Path) -> Path:
@@ -152,11 +153,27 @@ def is_ready(source: Source, *, cache: Path) -> bool:
     return source.kind == "tiny" or find(source, cache=cache) is not None
 
 
+def _check_names(spec: SystemSpec) -> None:
+    """Refuse no agents at all, a role that no nn.ModuleDict can hold, and an unknown device; touches no weight."""
+    if not spec.roles:
+        raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no agents to load. Use rmas.solvers.open_solver.")
+    taken = dir(nn.ModuleDict())
+    for role in spec.pattern.roles:
+        if role in taken:
+            raise PatternError(f"{spec.pattern.name}: role {role!r} is a name that torch takes. Choose another name.")
+    for entry in spec.roles.values():
+        pick_device(entry.device)
+
+
+def _check_start(spec: SystemSpec) -> None:
+    if spec.start not in STARTS:
+        raise LinkError(f"{spec.path}: start: {unknown('start', spec.start, STARTS)}")
+
+
 def start_links(system: System, *, cache: Path, progress: Progress = silent) -> None:
     """Give every link the start that the spec names: pytorch, identity, or align (closed form; cached)."""
+    _check_start(system.spec)
     start = system.spec.start
-    if start not in STARTS:
-        raise LinkError(unknown("start", start, STARTS))
     links = [module for module in system.modules() if isinstance(module, Link)]
     if start == "identity":
         for link in links:
@@ -164,5 +181,5 @@ def start_links(system: System, *, cache: Path, progress: Progress = silent) -> 
     elif start == "align":
         Aligner(system.backbones, cache=cache, progress=progress).write(
             {role: link for role, link in system.inner.items() if isinstance(link, Link)},
-            {edge: link for edge in system.pattern.edges if isinstance(link := system.outer[str(edge)], Link)},
+            {edge: outer for edge in system.pattern.edges if isinstance(outer := system.outer[str(edge)], Link)},
         )

@@ -23,23 +23,30 @@ class TomlFile:
         """The error for `key` (dotted, or with an index: `edges[2]`), with its line where it can be found."""
         return self.error(f"{self.path}{self._line(key)}: {key}: {problem}")
 
-    def only(self, table: dict[str, Any], known: Iterable[str], *, prefix: str = "") -> None:
-        """Refuse a key of `table` that is not in `known`, naming the nearest."""
+    def only(self, table: Any, known: Iterable[str], *, prefix: str = "", kind: str = "key") -> None:
+        """Refuse a `table` that is none, and a key of it that is not in `known`, naming the nearest."""
         known = tuple(known)
+        if not isinstance(table, dict):
+            raise self.fail(prefix.rstrip("."), f"expected a table, got {table!r}.")
         for key in table:
             if key not in known:
-                raise self.fail(prefix + key, unknown("key", key, known))
+                raise self.fail(prefix + key, unknown(kind, key, known))
 
     def _line(self, key: str) -> str:
-        """`:12` for the line where the last name of `key` is first written after its parents, or nothing."""
-        start = 0
-        for name in re.sub(r"\[\d+\]", "", key).split("."):
-            name = re.escape(name)
-            found = re.compile(rf'^\s*"?{name}"?\s*=|^\s*\[.*\b{name}"?\]', re.MULTILINE).search(self.text, start)
+        """`:12` for the line of `key`, or of its nearest parent that is written out; nothing where none is."""
+        names = [f"[\"']?{re.escape(name)}[\"']?" for name in re.sub(r"\[\d+\]", "", key).split(".")]
+        place, depth = 0, 0
+        headers = [(length, "[.]".join(names[:length]) + "\\]") for length in range(len(names), 0, -1)]
+        for length, header in [*headers, (len(names), "[.]".join(names) + "[.]")]:
+            if found := re.search(rf"^[ \t]*\[\[?{header}", self.text, re.MULTILINE):
+                place, depth = found.end(), length
+                break
+        for name in names[depth:]:
+            found = re.compile(rf"^[ \t]*{name}[ \t]*=", re.MULTILINE).search(self.text, place)
             if not found:
-                return ""
-            start = found.end()
-        return f":{self.text.count(chr(10), 0, start) + 1}"
+                break
+            place = found.end()
+        return f":{self.text.count(chr(10), 0, place) + 1}" if place else ""
 
 
 def read_toml(path: Path, error: type[RmasError]) -> TomlFile:

@@ -1,6 +1,7 @@
 """Backbones from a folder or a GGUF file; which device and dtype `auto` means."""
 
 import shutil
+import struct
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,8 @@ def pick_device(name: str | None) -> torch.device:
         device = torch.device(str(name))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as problem:
-        raise BackboneError(f"device {name!r}: {str(problem).splitlines()[0]} Use cpu, or a device you have.") from None
+        reason = str(problem).splitlines()[0].rstrip(".")
+        raise BackboneError(f"device {name!r}: {reason}. Use cpu, or a device you have.") from None
     return device
 
 
@@ -76,7 +78,7 @@ def _load(folder: Path, name: str, **options: Any) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **tokenizer_options)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, SafetensorError) as problem:
+    except (OSError, ValueError, KeyError, SafetensorError, struct.error) as problem:
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise BackboneError(f"{name}: {folder} cannot be loaded as a causal language model: {reason}") from problem
     return model, tokenizer

@@ -6,6 +6,7 @@ Only the first recognises special tokens. The second uses the same tokenizer wit
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, final
@@ -22,7 +23,9 @@ class TextTokenizer:
 
     def __init__(self, hf: Any) -> None:
         self.hf = hf
-        self._added = [token for token in hf.added_tokens_encoder if token.strip(" \t\n\r\u2581")]
+        added: dict[str, int] = hf.added_tokens_encoder
+        self._added = [token for token in added if token.strip(" \t\n\r\u2581")]
+        self._added_ids = frozenset(added[token] for token in self._added)
 
     def template(self, system: str | None, user: str) -> str | None:
         if not self.hf.chat_template:
@@ -41,9 +44,16 @@ class TextTokenizer:
         return list(self.hf(text, add_special_tokens=False).input_ids)
 
     def encode_text(self, text: str) -> list[int]:
-        if any(token in text for token in self._added):
-            return list(self._plain.encode(text, add_special_tokens=False).ids)
-        return self.encode_template(text)
+        ids = self.encode_template(text)
+        if self._added_ids.isdisjoint(ids):
+            return ids
+        ids = self._encode_plain(text)
+        if self._added_ids.isdisjoint(ids):
+            return ids
+        return [token for piece in self._inside.split(text) for token in self._encode_plain(piece)]
+
+    def _encode_plain(self, text: str) -> list[int]:
+        return list(self._plain.encode(text, add_special_tokens=False).ids)
 
     @property
     def bos(self) -> list[int]:
@@ -71,6 +81,12 @@ class TextTokenizer:
             if text is not None:
                 strings.setdefault(text, index)
         return strings
+
+    @cached_property
+    def _inside(self) -> re.Pattern[str]:
+        """Where to cut a text for a Unigram model, whose vocabulary itself holds the control tokens: inside each."""
+        tokens = [token for token in self._added if len(token) > 1]
+        return re.compile("|".join(f"(?<={re.escape(token[0])})(?={re.escape(token[1:])})" for token in tokens))
 
     @cached_property
     def _plain(self) -> Tokenizer:

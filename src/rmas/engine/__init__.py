@@ -8,10 +8,11 @@ trace.py     what happened, counted once
 """
 
 from rmas.engine.channel import Channel, LatentChannel, TextChannel
-from rmas.engine.decode import Row, Sampling, speak, teacher_force
+from rmas.engine.decode import Row, speak, teacher_force
 from rmas.engine.run import LastTurn, Runnable, check_lengths, run
 from rmas.engine.trace import Trace, Turn, Usage
 from rmas.engine.turn import Agent, Heads, read, rollout
+from rmas.settings import Sampling
 
 __all__ = [
     "Agent",

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone
-from rmas.engine.decode import Row, Sampling, speak
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, read, rollout
-from rmas.errors import ConfigError
+from rmas.engine.decode import Row, speak
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, read, rollout
 from rmas.prompt import Prompt
+from rmas.settings import Sampling, require_latent_steps
 
 
 class Thought(NamedTuple):
@@ -53,8 +53,7 @@ class LatentChannel:
     checkpointed: bool = False
 
     def __post_init__(self) -> None:
-        if self.latent_steps < 0:
-            raise ConfigError(f"latent_steps is {self.latent_steps}, expected 0 (the answerer alone) or more.")
+        require_latent_steps(self.latent_steps)
 
     @property
     def is_silent(self) -> bool:
@@ -66,7 +65,8 @@ class LatentChannel:
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         if heads is not None:
-            heads.state(agent, prompts)  # outside the checkpoint, so that a backward pass does not read it again
+            # outside the checkpoint, so that a backward pass does not read it again
+            heads.state(agent, prompts, cached=self.cached)
         lengths: tuple[int, ...] = ()
 
         def turn(*payloads: Payload) -> Tensor:
@@ -83,7 +83,9 @@ class LatentChannel:
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         assert isinstance(thought.message, Tensor)
-        return link(thought.message).to(receiver.device, receiver.dtype)
+        message = link(thought.message).to(receiver.device, receiver.dtype)
+        check_finite(message)
+        return message
 
 
 @final

@@ -4,7 +4,6 @@ Each row draws from its own generator on the CPU, so a sample depends on its see
 nor on the device.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -14,34 +13,7 @@ from torch import Tensor
 
 from rmas.backbone import Backbone, State
 from rmas.engine.turn import Read
-from rmas.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How text is drawn. temperature 0 is greedy; top_k 0 and top_p 1 keep every token; `samples` share one prefill."""
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 256
-    stop: tuple[str, ...] = ()
-    seed: int = 0
-    samples: int = 1
-
-    def __post_init__(self) -> None:
-        _require(self.temperature >= 0, "temperature", self.temperature, "0 or more")
-        _require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
-        _require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
-        _require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        _require(self.samples >= 1, "samples", self.samples, "1 or more")
-        _require("" not in self.stop, "stop", self.stop, "strings that are not empty")
-
-    def generators(self, *salt: str) -> list[torch.Generator]:
-        """One generator per sample, seeded by (seed, salt, sample number)."""
-        keys = (f"{self.seed}\0{number}\0" + "\0".join(salt) for number in range(self.samples))
-        seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1 for key in keys)
-        return [torch.Generator().manual_seed(seed) for seed in seeds]
+from rmas.settings import Sampling
 
 
 @dataclass
@@ -58,7 +30,7 @@ class Row:
         self.ids.append(token)
         is_eos = token in backbone.eos_ids
         is_full = len(self.ids) == sampling.max_new_tokens
-        whole = self._spell(backbone, at_end=is_eos or is_full)
+        whole = self._spell(backbone, len(self.ids) - is_eos, at_end=is_eos or is_full)
         for cut in sorted(position for stop in sampling.stop if (position := whole.find(stop)) >= 0)[:1]:
             self.text, self.finish = whole[:cut], "stop"
             return
@@ -67,14 +39,14 @@ class Row:
             return
         self.text = whole[: len(whole) - _held_back(whole, sampling.stop)]
 
-    def _spell(self, backbone: Backbone, *, at_end: bool) -> str:
-        """Everything written so far. Decodes only the last few tokens; waits for the rest of a half-spelled character."""
+    def _spell(self, backbone: Backbone, size: int, *, at_end: bool) -> str:
+        """The text of the first `size` ids. Decodes only the last few; waits for the rest of a half-spelled letter."""
         spelled, start, done = self._pending
         old = backbone.decode(self.ids[start:done])
-        new = backbone.decode(self.ids[start:])
+        new = backbone.decode(self.ids[start:size])
         if len(new) > len(old) and (at_end or not new.endswith("\ufffd")):
             spelled += new[len(old) :]
-            self._pending = _Pending(spelled, done, len(self.ids))
+            self._pending = _Pending(spelled, done, size)
         return spelled
 
 
@@ -151,8 +123,3 @@ def _held_back(text: str, stops: Sequence[str]) -> int:
     """The length of the longest end of `text` that could be the beginning of a stop string."""
     lengths = (size for stop in stops for size in range(len(stop) - 1, 0, -1) if text.endswith(stop[:size]))
     return max(lengths, default=0)
-
-
-def _require(holds: bool, name: str, value: object, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} is {value}, expected {expected}.")

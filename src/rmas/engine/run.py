@@ -1,7 +1,8 @@
 """The interpreter: schedule × mailbox. Training, inference, serving and the text baseline all walk this loop."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from rmas.engine.channel import Channel, Thought
 from rmas.engine.trace import Trace, Turn, Verb
 from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read
-from rmas.errors import ConfigError, QuestionError
+from rmas.errors import ConfigError, NumericsError, QuestionError
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
 
@@ -113,9 +114,11 @@ def run(
                 )
                 return speak(last)
             began = time.perf_counter()
-            thought = channel.think(agent, prompts, inbox, heads, f"{round_number} {role}")
+            with _naming(f"round {round_number}, {role} ({agent.backbone.name})"):
+                thought = channel.think(agent, prompts, inbox, heads, f"{round_number} {role}")
             for edge in pattern.out_of(role):
-                mailbox[edge] = channel.carry(system.link(edge), thought, system.agents[edge.target].backbone)
+                with _naming(f"round {round_number}, outer link {edge}"):
+                    mailbox[edge] = channel.carry(system.link(edge), thought, system.agents[edge.target].backbone)
             _note(log, round_number, role, thought, time.perf_counter() - began)
     raise AssertionError("a validated pattern always reaches its answerer")
 
@@ -134,6 +137,15 @@ def check_lengths(system: Runnable, questions: Sequence[Question], *, channel: C
                     f"messages plus {steps} to come, its context is {backbone.context}: {excess} too many. "
                     "Shorten the question or its context, or give the role a model with a longer context."
                 )
+
+
+@contextmanager
+def _naming(turn: str) -> Iterator[None]:
+    """Put the turn in front of what it says about a latent that is not finite."""
+    try:
+        yield
+    except NumericsError as problem:
+        raise NumericsError(f"{turn}: {problem}") from None
 
 
 def _note(log: Log, round_number: int, role: str, thought: Thought, seconds: float) -> None:

@@ -37,20 +37,22 @@ class Read(NamedTuple):
 
 
 class Heads:
-    """The states of the prompts' heads, read once per run and role, without gradient: nothing before them trains."""
+    """The states of the prompts' heads, read once per run and role, without gradient: nothing before them trains.
 
-    def __init__(self, *, cached: bool = True) -> None:
-        self._cached = cached
-        self._states: dict[str, State] = {}
+    A recomputing reader gets a state of its own kind: what follows a cache could not be recomputed.
+    """
 
-    def state(self, agent: Agent, prompts: Sequence[Prompt]) -> State:
-        if agent.role not in self._states:
+    def __init__(self) -> None:
+        self._states: dict[tuple[str, bool], State] = {}
+
+    def state(self, agent: Agent, prompts: Sequence[Prompt], *, cached: bool = True) -> State:
+        key = (agent.role, cached)
+        if key not in self._states:
             heads: list[list[Segment]] = [[prompt.head] for prompt in prompts]
             with torch.no_grad():
                 x_BLD, mask_BL = splice(agent.backbone, heads, {})
-                _, state = agent.backbone.extend(agent.backbone.start(cached=self._cached), x_BLD, mask_BL)
-            self._states[agent.role] = state
-        return self._states[agent.role]
+                _, self._states[key] = agent.backbone.extend(agent.backbone.start(cached=cached), x_BLD, mask_BL)
+        return self._states[key]
 
 
 def read(
@@ -64,7 +66,7 @@ def read(
     bodies: list[list[Segment]] = [list(prompt.body) for prompt in prompts]
     body_lengths = {length - len(prompt.head) for length, prompt in zip(lengths, prompts, strict=True)}
     if heads is not None and (len(body_lengths) == 1 or agent.backbone.allows_gaps):
-        state = heads.state(agent, prompts)
+        state = heads.state(agent, prompts, cached=cached)
     else:
         bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
         state = agent.backbone.start(cached=cached)
@@ -85,7 +87,7 @@ def rollout(agent: Agent, start: Read, latent_steps: int) -> Tensor:
         h_B1D, state = agent.backbone.extend(state, z_BMD[-1][:, None])
         z_BMD.append(agent.inner(h_B1D[:, 0]))
     thought = torch.stack(z_BMD, dim=1)
-    _check_finite(agent, thought)
+    check_finite(thought)
     return thought
 
 
@@ -109,11 +111,12 @@ def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) 
     return x_BLD, mask_BL.to(backbone.device)
 
 
-def _check_finite(agent: Agent, z_BMD: Tensor) -> None:
+def check_finite(z_BMD: Tensor) -> None:
+    """Raise NumericsError naming the first latent step at which any row is not finite."""
     finite_M = torch.isfinite(z_BMD).all(-1).all(0)
     if not finite_M.all():
         step = int(finite_M.long().argmin())
         raise NumericsError(
-            f"{agent.role} ({agent.backbone.name}): latent step {step + 1} of {z_BMD.shape[1]} is not finite. "
+            f"latent step {step + 1} of {z_BMD.shape[1]} is not finite. "
             "Check the links, or run in float32 (--dtype float32)."
         )

@@ -1,16 +1,8 @@
 """RecursiveLinks: their designs, and the closed-form values they can start from."""
 
-from rmas.link.design import (
-    LINKS,
-    SOFT_TOKEN,
-    Design,
-    Link,
-    Place,
-    SoftToken,
-    check_design,
-    count_parameters,
-)
-from rmas.link.start import STARTS, Affine, fit_affine, mean_norm, write_affine, write_identity
+from rmas.designs import LINKS, SOFT_TOKEN, STARTS, Design, Place, check_design
+from rmas.link.design import Link, SoftToken, count_parameters
+from rmas.link.start import Affine, fit_affine, mean_norm, write_affine, write_identity
 
 __all__ = [
     "LINKS",

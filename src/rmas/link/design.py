@@ -15,44 +15,13 @@ The hidden width is D_out; for outer links with LayerNorms it is 2·D_out. Every
 released; the paper states neither.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol, final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor, nn
 
-from rmas.errors import LinkError, unknown
-
-
-@dataclass(frozen=True, kw_only=True)
-class Design:
-    """The axes on which link designs differ."""
-
-    layers: Literal[1, 2]
-    residual: bool
-    norms: bool = False
-
-
-LINKS: Mapping[str, Design] = {
-    "linear": Design(layers=1, residual=False),
-    "linear_res": Design(layers=1, residual=True),
-    "mlp": Design(layers=2, residual=False),
-    "mlp_res": Design(layers=2, residual=True),
-    "mlp_ln": Design(layers=2, residual=False, norms=True),
-    "mlp_ln_res": Design(layers=2, residual=True, norms=True),
-}
-
-SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
-
-Place = Literal["inner", "outer"]
-
-
-def check_design(name: str) -> Design:
-    """The row of LINKS; raises LinkError with the nearest name."""
-    if name not in LINKS:
-        raise LinkError(unknown("link design", name, LINKS))
-    return LINKS[name]
+from rmas.designs import SOFT_TOKEN, Place, check_design
+from rmas.errors import LinkError
 
 
 @final
@@ -85,7 +54,8 @@ class Link(nn.Module):
             y = y + self.residual_proj(x)
         elif self.adds_input:
             y = y + x
-        return (y if self.post_norm is None else self.post_norm(y)).to(h.dtype)
+        z: Tensor = y if self.post_norm is None else self.post_norm(y)
+        return z.to(h.dtype)
 
     @property
     def num_parameters(self) -> int:
@@ -120,7 +90,8 @@ class SoftToken(nn.Module):
         self.head, self.tau = head, tau
 
     def forward(self, h: Tensor) -> Tensor:
-        logits = self.head.logits(h).float() / self.tau
+        logits = self.head.logits(h)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.tau
         return self.head.expected_embedding(logits.softmax(-1)).to(h.dtype)
 
     @property

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from rmas.link.design import Link
 
-STARTS = ("pytorch", "identity", "align")
 _SHIFT = 6.0  # where exact GELU is the identity to 1e-6 within ±1
 
 
@@ -84,7 +83,7 @@ def write_identity(link: Link) -> None:
     elif link.adds_input:
         _zero(link.proj2 if link.proj2 is not None else link.proj1)
     else:
-        _set_branch(link, affine, eye.new_ones(1, link.d_in) * 100)
+        _set_branch(link, affine, eye[:1] * 100)
 
 
 def _set_branch(link: Link, affine: Affine, x_ND: Tensor) -> None:

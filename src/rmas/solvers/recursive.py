@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, final
+from typing import NamedTuple, final
 
 import torch
 
@@ -12,38 +11,16 @@ from rmas.engine import (
     LastTurn,
     LatentChannel,
     Row,
-    Sampling,
     TextChannel,
     Trace,
     check_lengths,
     run,
     speak,
 )
-from rmas.errors import ConfigError, unknown
 from rmas.prompt import Question
+from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer
 from rmas.system import System
-
-CHANNELS = ("latent", "text")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message."""
-
-    rounds: int | None = None
-    latent_steps: int | None = None
-    channel: Literal["latent", "text"] = "latent"
-    message_tokens: int | None = None
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        if self.channel not in CHANNELS:
-            raise ConfigError(unknown("channel", self.channel, CHANNELS))
-        for name in ("rounds", "message_tokens", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}, expected 1 or more.")
 
 
 class Column(NamedTuple):
@@ -90,20 +67,18 @@ class RecursiveSolver:
 
     def _check(self, questions: Sequence[Question]) -> None:
         for question in questions:
-            for role in question.context:
-                if role not in self.system.pattern.roles:
-                    raise ConfigError("context: " + unknown("role", role, self.system.pattern.roles))
+            question.check_roles(self.system.pattern.roles)
         check_lengths(self.system, questions, channel=self.channel, max_new_tokens=self.sampling.max_new_tokens)
 
     @torch.inference_mode()
     def _stream(self, questions: Sequence[Question]) -> Iterator[tuple[list[Row], list[Answer] | None]]:
         def finish(last: LastTurn) -> Iterator[tuple[list[Row], list[Answer] | None]]:
-            return _speak(last, self.sampling, self.system.notes)
+            return finish_turn(last, self.sampling, self.system.notes)
 
         yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish)
 
 
-def _speak(
+def finish_turn(
     last: LastTurn, sampling: Sampling, notes: tuple[str, ...]
 ) -> Iterator[tuple[list[Row], list[Answer] | None]]:
     """The last turn as columns; the final one carries the answers."""

@@ -1,0 +1,49 @@
+"""The command line: `rmas VERB SUBJECT`. Each verb is a thin skin over the library and imports it when it runs."""
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from rmas.cli.ask import ask
+from rmas.cli.demo import demo
+from rmas.cli.doctor import doctor, installed_version
+from rmas.cli.fetch import fetch
+from rmas.cli.group import Verbs
+from rmas.cli.show import show
+
+app = typer.Typer(
+    name="rmas",
+    cls=Verbs,
+    help="Recursive multi-agent systems: language models that pass latent thoughts to each other in a loop.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _verb in (ask, show, demo, doctor, fetch):
+    app.command()(_verb)
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print(f"rmas {installed_version('rmas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line on sys.argv. Always leaves with SystemExit: 0, 2 for what the caller can put right, 130."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a model may write what this terminal cannot show
+    app(prog_name="rmas")

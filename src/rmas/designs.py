@@ -1,0 +1,46 @@
+"""The link designs and starts, by name: the table that system files are checked against. No torch.
+
+`rmas.link` builds what stands here; its docstring has the formulas.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from rmas.errors import LinkError, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """The axes on which link designs differ."""
+
+    layers: Literal[1, 2]
+    residual: bool
+    norms: bool = False
+
+
+LINKS: Mapping[str, Design] = {
+    "linear": Design(layers=1, residual=False),
+    "linear_res": Design(layers=1, residual=True),
+    "mlp": Design(layers=2, residual=False),
+    "mlp_res": Design(layers=2, residual=True),
+    "mlp_ln": Design(layers=2, residual=False, norms=True),
+    "mlp_ln_res": Design(layers=2, residual=True, norms=True),
+}
+
+SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
+
+Place = Literal["inner", "outer"]
+STARTS = ("pytorch", "identity", "align")
+
+
+def known_designs(place: Place) -> tuple[str, ...]:
+    """The names that a system file may give for an inner or an outer link."""
+    return (*LINKS, SOFT_TOKEN) if place == "inner" else tuple(LINKS)
+
+
+def check_design(name: str) -> Design:
+    """The row of LINKS; raises LinkError with the nearest name."""
+    if name not in LINKS:
+        raise LinkError(unknown("link design", name, LINKS))
+    return LINKS[name]

@@ -1,0 +1,81 @@
+"""What a run may be told: rounds, channel, sampling, dtype. Checked here, before anything heavy loads. No torch."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from rmas.errors import BackboneError, ConfigError, unknown
+
+if TYPE_CHECKING:
+    import torch
+
+CHANNELS = ("latent", "text")
+DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message."""
+
+    rounds: int | None = None
+    latent_steps: int | None = None
+    channel: Literal["latent", "text"] = "latent"
+    message_tokens: int | None = None
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        if self.channel not in CHANNELS:
+            raise ConfigError(unknown("channel", self.channel, CHANNELS))
+        require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        require_latent_steps(self.latent_steps)
+        require(
+            self.message_tokens is None or self.message_tokens >= 1, "message_tokens", self.message_tokens, "1 or more"
+        )
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How text is drawn. temperature 0 is greedy; top_k 0 and top_p 1 keep every token; `samples` share one prefill."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 256
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 or more")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
+        require(self.top_k >= 0, "top_k", self.top_k, "0 (off) or more")
+        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(self.samples >= 1, "samples", self.samples, "1 or more")
+        require("" not in self.stop, "stop", self.stop, "strings that are not empty")
+
+    def generators(self, *salt: str) -> "list[torch.Generator]":
+        """One generator per sample, seeded by (seed, salt, sample number)."""
+        import torch
+
+        keys = (f"{self.seed}\0{number}\0" + "\0".join(salt) for number in range(self.samples))
+        seeds = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1 for key in keys)
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raise ConfigError with the name, the value and what was expected, unless it holds."""
+    if not holds:
+        raise ConfigError(f"{name} is {value}, expected {expected}.")
+
+
+def require_latent_steps(latent_steps: int | None) -> None:
+    """Refuse a negative number. 0 is legal: the answerer speaks alone."""
+    require(latent_steps is None or latent_steps >= 0, "latent_steps", latent_steps, "0 (the answerer alone) or more")
+
+
+def check_dtype(name: str) -> str:
+    """`name`, where it is one of DTYPES; raises BackboneError with the nearest."""
+    if name not in DTYPES:
+        raise BackboneError(unknown("dtype", name, DTYPES))
+    return name
