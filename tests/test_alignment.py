@@ -25,7 +25,7 @@ EDGE = Edge("a", "b")
 def sentencepiece_like(model: HFBackbone) -> HFBackbone:
     """The same weights under a vocabulary that spells spaces ▁, in an order of its own."""
     pieces = ["<unk>", "<s>", "</s>", *(chr(code) for code in range(122, 32, -1)), "▁", "é", "▁the", "<0x0A>"]
-    hf = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    hf = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[])),
         bos_token="<s>",
         eos_token="</s>",

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from rmas.backbone import HFBackbone, State, TextTokenizer
 from rmas.engine.turn import Agent, Read, rollout
-from zoo import FAMILIES, HYBRID, assert_close, backbone, tolerance
+from zoo import FAMILIES, HYBRID, assert_close, backbone, noise, tolerance
 
 B, L = 3, 24
 LENGTHS = (24, 5, 17)
@@ -39,10 +39,6 @@ def token_ids(*shape: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(seed))
 
 
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def left_padded(model: HFBackbone) -> tuple[Tensor, Tensor]:
     """x_BLD of unequal lengths, padding as zeros, and its mask."""
     mask_BL = torch.stack([torch.arange(L) >= L - length for length in LENGTHS])
@@ -57,7 +53,7 @@ def read(
 
 def from_config(config: Any) -> Any:
     """A random float64 model."""
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float64)  # type: ignore[no-untyped-call]
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float64)
 
 
 # Embeddings and heads

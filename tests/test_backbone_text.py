@@ -20,7 +20,7 @@ def test_eos_ids_are_those_of_the_model_and_the_tokenizer(model: HFBackbone) -> 
 
 def test_several_eos_ids_of_a_generation_config_all_end_a_reply() -> None:
     config = AutoConfig.for_model("llama", hidden_size=8, num_attention_heads=1, num_hidden_layers=1, vocab_size=300)
-    model: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+    model: Any = AutoModelForCausalLM.from_config(config)
     model.generation_config.eos_token_id = [7, 9]
     tokenizer = backbone("llama").tokenizer
     assert HFBackbone(model, tokenizer, name="llama").eos_ids == {7, 9, tokenizer.hf.eos_token_id}

@@ -12,6 +12,7 @@ from zoo import (
     FAMILIES,
     HYBRID,
     QUESTIONS,
+    M,
     assert_close,
     backbone,
     greedily,
@@ -22,7 +23,7 @@ from zoo import (
 
 MIXED = ("llama", "gemma3_text", "qwen2")
 THROUGH_CACHE = [family for family in FAMILIES if family not in HYBRID]
-M, T = 3, 4
+T = 4
 PAIR = QUESTIONS[:2]
 
 
@@ -151,7 +152,7 @@ def test_one_training_step_moves_every_link_and_no_frozen_tensor(pattern: str) -
     frozen = {name: snapshot(model.state_dict()) for name, model in models.items()}
     optimiser = torch.optim.SGD(system.parameters(), lr=0.1)
     loss = run(system, PAIR, rounds=2, channel=LatentChannel(latent_steps=M), speak=cross_entropy())
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimiser.step()
     for name, parameter in system.named_parameters():
         assert not torch.equal(parameter, links[name]), name
@@ -167,7 +168,7 @@ def test_a_training_step_lowers_the_loss() -> None:
     for _ in range(2):
         optimiser.zero_grad()
         loss = run(system, PAIR, rounds=2, channel=LatentChannel(latent_steps=M), speak=cross_entropy())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]

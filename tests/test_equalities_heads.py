@@ -53,7 +53,7 @@ def test_a_head_state_can_be_forked_twice(family: str, cached: bool) -> None:
 
 
 def test_a_shared_head_is_read_once_a_run() -> None:
-    system = tiny_system("deliberation", ["llama"])
+    system = pair("llama")
     counting = CountingBackbone(backbone("llama"))
     agent = Agent(role="reflector", backbone=counting, inner=system.inner["reflector"])
     prompts = [system.render("reflector", QUESTION, frozenset())]

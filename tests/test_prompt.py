@@ -289,9 +289,7 @@ def test_a_model_that_keeps_its_control_tokens_in_the_vocabulary_still_reads_the
 
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((char, -5.0) for char in "<>/s ab")]
     backend = Tokenizer(Unigram(pieces, unk_id=0))
-    hf = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    hf = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer = TextTokenizer(hf)
     ids = tokenizer.encode_text("a</s>b<s>")
     assert not {1, 2} & set(ids)

@@ -102,7 +102,7 @@ def test_smol_reads_a_plain_fact_right_through_either_channel(backbones: Mapping
     for channel in ("latent", "text"):
         solver = RecursiveSolver(
             system,
-            RunConfig(rounds=1, latent_steps=8, channel=channel, message_tokens=16),  # type: ignore[arg-type]
+            RunConfig(rounds=1, latent_steps=8, channel=channel, message_tokens=16),
             Sampling(max_new_tokens=16),
         )
         assert "Paris" in solver.solve(QUESTIONS[:1])[0].text
@@ -112,10 +112,11 @@ def test_a_pattern_and_prompts_of_ones_own_run_on_real_weights(
     tmp_path: Path, backbones: Mapping[str, HFBackbone]
 ) -> None:
     (tmp_path / "pair.toml").write_text(
-        'schedule = [["reader"], ["writer"]]\nedges = [["reader", "writer"], ["writer", "reader"]]\nanswerer = "writer"\n'
+        'schedule = [["reader"], ["writer"]]\nanswerer = "writer"\n'
+        'edges = [["reader", "writer"], ["writer", "reader"]]\n'
     )
     (tmp_path / "words.toml").write_text(
-        '[roles.reader]\nsystem = "You read."\nsections = ["Read: {question}", "Note:\\n{context}", "Back:\\n{writer}"]\n'
+        '[roles.reader]\nsystem = "Read."\nsections = ["Read: {question}", "Note:\\n{context}", "Back:\\n{writer}"]\n'
         '[roles.writer]\nsystem = "You answer."\nsections = ["Answer: {question}", "{answer}", "Read:\\n{reader}"]\n'
     )
     (tmp_path / "duo.toml").write_text(
@@ -151,7 +152,9 @@ def test_gradients_reach_every_link_through_real_models(backbones: Mapping[str, 
     loss.backward()
     for name, parameter in system.named_parameters():
         if "inner.learner" in name or "outer" in name or "inner.expert" in name:
-            assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.any(), name
     assert all(p.grad is None for b in backbones.values() for p in b.model.parameters())
 
 

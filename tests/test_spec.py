@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rmas.designs import LINKS, SOFT_TOKEN, STARTS
-from rmas.errors import BackboneError, ConfigError, PatternError, PromptError, RmasError
+from rmas.errors import BackboneError, ConfigError, PatternError, PromptError, RmasError, unknown
 from rmas.pattern import Edge, load_pattern
 from rmas.spec import SystemSpec, known_systems, load_spec
 from rmas.system import load_system
@@ -110,11 +110,11 @@ def test_zero_latent_steps_are_legal(tmp_path: Path) -> None:
         ("prompts = 3", "prompts: expected a text, got 3."),
         ("solver = 3", "solver: expected a text, got 3."),
         ("start = 3", "start: expected a text, got 3."),
-        ('start = "alin"', "start: unknown start 'alin' (have align, identity, pytorch). Did you mean 'align'?"),
-        ('inner = "mlp_rez"', "inner: unknown link design 'mlp_rez'"),
-        ('outer = "mlp_rez"', "outer: unknown link design 'mlp_rez'"),
-        ("inner = 3", "inner: unknown link design '3'"),
-        (f'outer = "{SOFT_TOKEN}"', "outer: unknown link design 'soft_token'"),
+        ('start = "alin"', f"start: {unknown('start', 'alin', STARTS)}"),
+        ('inner = "mlp_rez"', "inner: unknown inner link design 'mlp_rez'"),
+        ('outer = "mlp_rez"', "outer: unknown outer link design 'mlp_rez'"),
+        ("inner = 3", "inner: unknown inner link design '3'"),
+        (f'outer = "{SOFT_TOKEN}"', "outer: unknown outer link design 'soft_token'"),
         ("edges = 3", "edges: expected a table, got 3."),
         ("round = 3", "round: unknown key 'round'"),
         ("latent_step = 3", "Did you mean 'latent_steps'?"),
@@ -131,7 +131,7 @@ def test_a_key_that_is_wrong_is_refused_with_file_line_and_value(tmp_path: Path,
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('inner = "mlp_rez"', "roles.expert.inner: unknown link design 'mlp_rez'"),
+        ('inner = "mlp_rez"', "roles.expert.inner: unknown inner link design 'mlp_rez'"),
         ('dtype = "float23"', "roles.expert.dtype: unknown dtype 'float23'"),
         ("dtype = 3", "roles.expert.dtype: expected a text, got 3."),
         ("device = 0", "roles.expert.device: expected a text, got 0."),

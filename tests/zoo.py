@@ -26,6 +26,7 @@ from rmas.system import System
 FAMILIES = sorted(TINY)
 PATTERNS = known_patterns()
 LOOPS = [name for name in PATTERNS if name != "solo"]  # the patterns that pass messages
+M, NEW_TOKENS = 3, 5  # latent steps and written tokens of a `latent_run`
 HYBRID = [name for name in FAMILIES if "linear_attention" in TINY[name]["config"].get("layer_types", ())]
 
 # Equalities hold to rounding in float64: 1e-15 is usual. transformers computes norms in float32, the same way on both
@@ -220,17 +221,14 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-M, NEW_TOKENS = 3, 5  # of a `latent_run`
-
-
 def latent_run(
     system: System, questions: tuple[Question, ...], *, rounds: int = 2, cached: bool = True, share_heads: bool = True
 ) -> tuple[list[tuple[str, Tensor]], Finished]:
     """Every think turn's ("round role", z_BMD), and the end of the run."""
     recorder = Recorder(LatentChannel(latent_steps=M, cached=cached))
-    speak = greedily(NEW_TOKENS, cached=cached)
+    finish = greedily(NEW_TOKENS, cached=cached)
     with torch.inference_mode():
-        end = run(system, questions, rounds=rounds, channel=recorder, speak=speak, share_heads=share_heads)
+        end = run(system, questions, rounds=rounds, channel=recorder, speak=finish, share_heads=share_heads)
     return recorder.latents, end
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import finish, load_config, spread, timed
-from rmas.backbone import HFBackbone
+from rmas.backbone import CachedState, HFBackbone
 from rmas.engine import Agent, rollout
 from rmas.engine.turn import Read
 from rmas.system import load_system
@@ -72,6 +72,7 @@ def _prefill(backbone: HFBackbone, x_BTD: Tensor) -> Read:
 
 def _bare(backbone: HFBackbone, start: Read, z_BMD: Tensor) -> float:
     """Seconds of the same number of single-position steps of transformers' decoder, with its own cache in place."""
+    assert isinstance(start.state, CachedState)
     cache = start.state.fork()
     length = start.state.length
 

@@ -1,8 +1,9 @@
 """Training-free starts for a system's links, in closed form: an untrained system is usable.
 
 Inner links regress the embedding of the next token on the hidden state, over a short calibration text that ships
-with the package. Outer links regress the receiver's embedding of a string on the sender's, over the strings that
-both vocabularies hold. Both end with the mean norm of the receiver's embeddings.
+with the package; or, with the soft token as teacher, the embedding that the model itself expects there. Outer links
+regress the receiver's embedding of a string on the sender's, over the strings that both vocabularies hold. All end
+with the mean norm of the receiver's embeddings.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Literal, NamedTuple, final
 
 import torch
 from safetensors import SafetensorError
@@ -20,13 +21,14 @@ from torch import Tensor
 
 from rmas.backbone import HFBackbone
 from rmas.errors import SourceError
-from rmas.link import Link, fit_affine, write_affine
+from rmas.link import Link, SoftToken, fit_affine, mean_norm, write_affine
 from rmas.pattern import Edge
 from rmas.sources import Progress, silent
 
 CALIBRATION = Path(__file__).parent / "calibration.txt"
-_VERSION = "1"  # of what this file computes; part of every cache key
-_BATCH = 8
+_VERSION = "2"  # of what this file computes; part of every cache key
+_BATCH = 8  # texts
+_SOFT_BATCH = 64  # states: each becomes a row of logits
 _log = logging.getLogger(__name__)
 
 
@@ -41,8 +43,16 @@ class Pairs(NamedTuple):
 class Aligner:
     """Writes closed-form starts into links, computing each at most once per machine."""
 
-    def __init__(self, backbones: Mapping[str, HFBackbone], *, cache: Path, progress: Progress = silent) -> None:
+    def __init__(
+        self,
+        backbones: Mapping[str, HFBackbone],
+        *,
+        cache: Path,
+        progress: Progress = silent,
+        teacher: Literal["next_token", "soft_token"] = "next_token",
+    ) -> None:
         self._backbones = backbones
+        self._teacher = teacher
         self._cache = cache / "starts"
         self._progress = progress
         self._thoughts: dict[str, Pairs] = {}
@@ -53,7 +63,8 @@ class Aligner:
         for role, link in inner.items():
             self._progress("aligning links", done, total)
             backbone = self._backbones[role]
-            self._start(link, [fingerprint(backbone), _text_hash()], partial(self._inner_pairs, backbone))
+            identity = [fingerprint(backbone), _text_hash(), self._teacher]
+            self._start(link, identity, partial(self._inner_pairs, backbone))
             done += 1
         for edge, link in outer.items():
             self._progress("aligning links", done, total)
@@ -78,7 +89,8 @@ class Aligner:
     def _inner_pairs(self, backbone: HFBackbone) -> Pairs:
         name = fingerprint(backbone)
         if name not in self._thoughts:
-            self._thoughts[name] = next_token_pairs(backbone, CALIBRATION.read_text(encoding="utf-8").split("\n---\n"))
+            pairs = next_token_pairs(backbone, CALIBRATION.read_text(encoding="utf-8").split("\n---\n"))
+            self._thoughts[name] = pairs if self._teacher == "next_token" else soft_token_pairs(backbone, pairs)
         return self._thoughts[name]
 
 
@@ -97,6 +109,15 @@ def next_token_pairs(backbone: HFBackbone, texts: Iterable[str]) -> Pairs:
             x.append(h_BLD[i, : len(row) - 1].float().cpu())
             y.append(x_BLD[i, 1 : len(row)].float().cpu())
     return Pairs(torch.cat(x), torch.cat(y))
+
+
+@torch.no_grad()
+def soft_token_pairs(backbone: HFBackbone, pairs: Pairs) -> Pairs:
+    """The same states with the soft token as target, brought to the mean norm of the real embeddings."""
+    teacher = SoftToken(backbone)
+    rows = (teacher(h_ND.to(backbone.device, backbone.dtype)) for h_ND in pairs.x_ND.split(_SOFT_BATCH))
+    y_NE = torch.cat([row.float().cpu() for row in rows])
+    return Pairs(pairs.x_ND, y_NE * (mean_norm(pairs.y_NE) / mean_norm(y_NE)))
 
 
 @torch.no_grad()

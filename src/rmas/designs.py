@@ -31,7 +31,7 @@ LINKS: Mapping[str, Design] = {
 SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
 
 Place = Literal["inner", "outer"]
-STARTS = ("pytorch", "identity", "align")
+STARTS = ("pytorch", "identity", "align", "align_soft")  # the last: with the soft token as the inner links' teacher
 
 
 def known_designs(place: Place) -> tuple[str, ...]:

@@ -152,7 +152,7 @@ def _outer(file: TomlFile, pattern: Pattern) -> dict[Edge, str]:
 def _design(file: TomlFile, key: str, name: object, place: Place) -> str:
     known = known_designs(place)
     if name not in known:
-        raise file.fail(key, unknown("link design", str(name), known))
+        raise file.fail(key, unknown(f"{place} link design", str(name), known))
     return str(name)
 
 

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 from platformdirs import user_cache_path
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from rmas.alignment import Aligner
 from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
 from rmas.checkpoint import digest, load_links
 from rmas.engine import Agent
-from rmas.errors import ConfigError, LinkError, PatternError, unknown
-from rmas.link import SOFT_TOKEN, STARTS, Link, SoftToken, write_identity
+from rmas.errors import ConfigError, PatternError
+from rmas.link import SOFT_TOKEN, Link, SoftToken, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
@@ -165,21 +165,17 @@ def _check_names(spec: SystemSpec) -> None:
         pick_device(entry.device)
 
 
-def _check_start(spec: SystemSpec) -> None:
-    if spec.start not in STARTS:
-        raise LinkError(f"{spec.path}: start: {unknown('start', spec.start, STARTS)}")
-
-
 def start_links(system: System, *, cache: Path, progress: Progress = silent) -> None:
-    """Give every link the start that the spec names: pytorch, identity, or align (closed form; cached)."""
-    _check_start(system.spec)
+    """Give every link the start that the spec names: pytorch, identity, or align and align_soft (closed
+    form; cached)."""
     start = system.spec.start
     links = [module for module in system.modules() if isinstance(module, Link)]
     if start == "identity":
         for link in links:
             write_identity(link)
-    elif start == "align":
-        Aligner(system.backbones, cache=cache, progress=progress).write(
+    elif start != "pytorch":
+        teacher: Literal["next_token", "soft_token"] = "next_token" if start == "align" else "soft_token"
+        Aligner(system.backbones, cache=cache, progress=progress, teacher=teacher).write(
             {role: link for role, link in system.inner.items() if isinstance(link, Link)},
             {edge: outer for edge in system.pattern.edges if isinstance(outer := system.outer[str(edge)], Link)},
         )

@@ -48,7 +48,7 @@ class HFBackbone:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def start(self, *, cached: bool = True) -> State:
-        return CachedState(cache=DynamicCache(config=self.config)) if cached else RecomputeState()
+        return CachedState(cache=DynamicCache(config=self.config), device=self.device) if cached else RecomputeState()
 
     def embed(self, ids_BL: Tensor) -> Tensor:
         x: Tensor = self.model.get_input_embeddings()(ids_BL.to(self.device))
@@ -77,7 +77,7 @@ class HFBackbone:
             use_cache=True,
         )
         length = state.length + x_BLD.shape[1]
-        new = CachedState(cache=cache, batch=len(x_BLD), length=length, mask_BP=mask_BP)
+        new = CachedState(cache=cache, device=self.device, batch=len(x_BLD), length=length, mask_BP=mask_BP)
         return out.last_hidden_state, new
 
     def logits(self, h: Tensor) -> Tensor:

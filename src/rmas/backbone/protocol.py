@@ -1,4 +1,7 @@
-"""What the engine knows of a model. `B` batch, `L` new positions, `P` positions read so far, `D` width, `V` vocabulary."""
+"""What the engine knows of a model.
+
+`B` batch, `L` new positions, `P` positions read so far, `D` width, `V` vocabulary.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol, Self

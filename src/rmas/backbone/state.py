@@ -8,6 +8,7 @@ into them. Recurrent layers do write in place, so theirs are cloned.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ class CachedState:
     """A cache of P positions. mask_BP is None while no position is padding."""
 
     cache: DynamicCache
+    device: torch.device
     batch: int = 0
     length: int = 0
     mask_BP: Tensor | None = None
@@ -43,17 +45,10 @@ class CachedState:
 
     def select(self, rows: Sequence[int]) -> "CachedState":
         cache = self.fork()
-        index = torch.tensor(rows, device=self._device())
-        cache.reorder_cache(index)  # type: ignore[no-untyped-call]
-        return replace(
-            self, cache=cache, batch=len(rows), mask_BP=None if self.mask_BP is None else self.mask_BP[index]
-        )
-
-    def _device(self) -> torch.device | None:
-        for layer in self.cache.layers:
-            if layer.device is not None:
-                return torch.device(layer.device)
-        return None
+        index = torch.tensor(rows, device=self.device, dtype=torch.int64)
+        cache.reorder_cache(cast(torch.LongTensor, index))
+        mask_BP = None if self.mask_BP is None else self.mask_BP[index]
+        return replace(self, cache=cache, batch=len(rows), mask_BP=mask_BP)
 
 
 @dataclass(frozen=True, kw_only=True)

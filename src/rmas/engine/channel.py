@@ -106,9 +106,7 @@ class TextChannel:
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         start = read(agent, prompts, inbox, heads=heads)
         generators = [self.sampling.generators(salt, str(prompt.head))[0] for prompt in prompts]
-        rows: list[Row] = []
-        for rows in speak(agent.backbone, start, self.sampling, generators):
-            pass
+        *_, rows = speak(agent.backbone, start, self.sampling, generators)
         return Thought(rows, start.lengths, 0, tuple(len(row.ids) for row in rows))
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:

@@ -84,7 +84,9 @@ def run(
     speak: Callable[[LastTurn], T],
     share_heads: bool = True,
 ) -> T:
-    """Walk the schedule for `rounds` rounds and hand the answerer's last turn to `speak`. Raises ConfigError for rounds < 1.
+    """Walk the schedule for `rounds` rounds and hand the answerer's last turn to `speak`.
+
+    Raises ConfigError for rounds < 1, and NumericsError naming turn and step for a latent that is not finite.
 
     With a silent channel nobody thinks, and the answerer speaks with empty slots. `share_heads=False` reads every
     prompt whole in every round: the slow twin.
@@ -125,11 +127,13 @@ def run(
 
 def check_lengths(system: Runnable, questions: Sequence[Question], *, channel: Channel, max_new_tokens: int) -> None:
     """Refuse a question that some agent could not read whole, before any work. Raises QuestionError: by how much."""
+    answerer = system.pattern.answerer
+    roles = (answerer,) if channel.is_silent else system.pattern.roles
     for number, question in enumerate(questions):
-        for role in system.pattern.roles:
+        for role in roles:
             backbone = system.agents[role].backbone
             sources = frozenset(edge.source for edge in system.pattern.into(role))
-            steps = max_new_tokens if role == system.pattern.answerer else channel.message_length
+            steps = max(channel.message_length, max_new_tokens if role == answerer else 0)
             prompt = system.render(role, question, sources).num_tokens + len(sources) * channel.message_length
             if (excess := prompt + steps - backbone.context) > 0:
                 raise QuestionError(

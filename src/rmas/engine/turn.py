@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone, State
-from rmas.errors import NumericsError
+from rmas.errors import NumericsError, QuestionError
 from rmas.prompt import Prompt, Segment, Slot
 
 Payload = Sequence[Tensor] | Tensor
@@ -63,6 +63,11 @@ def read(
         prompt.num_tokens + sum(len(inbox[part.source][row]) for part in prompt.body if isinstance(part, Slot))
         for row, prompt in enumerate(prompts)
     )
+    if (excess := max(lengths) - agent.backbone.context) > 0:  # a text message can take more tokens here than there
+        raise QuestionError(
+            f"{agent.role} ({agent.backbone.name}) would read {max(lengths)} positions, its context is "
+            f"{agent.backbone.context}: {excess} too many. Shorten the question, its context or the messages."
+        )
     bodies: list[list[Segment]] = [list(prompt.body) for prompt in prompts]
     body_lengths = {length - len(prompt.head) for length, prompt in zip(lengths, prompts, strict=True)}
     if heads is not None and (len(body_lengths) == 1 or agent.backbone.allows_gaps):
