@@ -77,6 +77,15 @@ def test_recomputed_gradients_do_not_depend_on_shared_heads(family: str) -> None
     assert_same_gradients(shared, whole, tolerance(family))
 
 
+@pytest.mark.parametrize("family", HYBRID)
+def test_a_family_whose_cache_stops_gradients_recomputes_by_itself(family: str) -> None:
+    system = tiny_system("deliberation", [family])
+    loss, gradients = loss_and_gradients(system, LatentChannel(latent_steps=2))
+    slow_loss, slow = loss_and_gradients(system, LatentChannel(latent_steps=2, cached=False))
+    assert_close(loss, slow_loss, tolerance(family))
+    assert_same_gradients(gradients, slow, tolerance(family))
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_gradient_is_the_slope_of_the_loss(family: str) -> None:
     """Along one direction in the space of all links, against a central difference."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rmas.backbone import Backbone, State
 from rmas.engine.turn import Read
+from rmas.errors import NumericsError
 from rmas.settings import Sampling
 
 
@@ -63,8 +64,11 @@ def speak(
 ) -> Iterator[list[Row]]:
     """Decode text for each of B·samples rows; yields the rows after every column, until all have finished.
 
-    `generators`: one a row, unused when greedy. Rows that have finished leave the batch once half of it has.
+    `generators`: one a row, unused when greedy. Rows that have finished leave the batch once half of it has. Raises
+    NumericsError where the prompt's last state is not finite.
     """
+    if not torch.isfinite(start.h_BD).all():
+        raise NumericsError(f"{backbone.name}: the state it would speak from is not finite. Run in float32.")
     state, h_BD = start.state.repeat(sampling.samples), start.h_BD.repeat_interleave(sampling.samples, dim=0)
     rows = [Row() for _ in range(len(h_BD))]
     live = list(range(len(rows)))

@@ -46,6 +46,7 @@ class Heads:
         self._states: dict[tuple[str, bool], State] = {}
 
     def state(self, agent: Agent, prompts: Sequence[Prompt], *, cached: bool = True) -> State:
+        cached = _may_cache(agent.backbone, cached)
         key = (agent.role, cached)
         if key not in self._states:
             heads: list[list[Segment]] = [[prompt.head] for prompt in prompts]
@@ -74,7 +75,7 @@ def read(
         state = heads.state(agent, prompts, cached=cached)
     else:
         bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
-        state = agent.backbone.start(cached=cached)
+        state = agent.backbone.start(cached=_may_cache(agent.backbone, cached))
     x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)
     h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
     return Read(h_BLD[:, -1], state, lengths)
@@ -114,6 +115,11 @@ def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) 
     x_BLD = torch.stack([torch.nn.functional.pad(block, (0, 0, length - len(block), 0)) for block in blocks])
     mask_BL = torch.stack([torch.arange(length) >= length - len(block) for block in blocks]).to(torch.int64)
     return x_BLD, mask_BL.to(backbone.device)
+
+
+def _may_cache(backbone: Backbone, cached: bool) -> bool:
+    """Gradients cannot flow through the cache of some families; those read again what they would have kept."""
+    return cached and (backbone.grad_through_cache or not torch.is_grad_enabled())
 
 
 def check_finite(z_BMD: Tensor) -> None:
