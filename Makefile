@@ -41,7 +41,7 @@ test: env  ## run the unit tests (no network, no weights)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n logical --maxprocesses $(JOBS) $(ARGS)
 
 test-weights: env  ## run the tests on real models (downloads them once)
-	HF_HUB_OFFLINE=0 $(PY) -m pytest -m weights --force-enable-socket --timeout 600 $(ARGS)
+	HF_HUB_OFFLINE=0 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -m weights --force-enable-socket --timeout 600 $(ARGS)
 
 check: env  ## lint, format, types, layers, docs/help.md
 	$(VENV)/bin/ruff check .
@@ -53,7 +53,7 @@ check: env  ## lint, format, types, layers, docs/help.md
 bench: env  ## run benchmarks/NAME/run.py: make bench NAME=rollout
 	@case " $(BENCHES) " in *" $(or $(NAME),?) "*) ;; \
 	*) echo "bench: NAME=$(NAME) is not a benchmark (have $(or $(BENCHES),none)). Try make bench NAME=$(or $(firstword $(BENCHES)),…)." >&2; exit 2;; esac
-	@$(PY) -m benchmarks.$(NAME).run $(ARGS)
+	@OMP_WAIT_POLICY=PASSIVE $(PY) -m benchmarks.$(NAME).run $(ARGS)
 
 fix: env  ## format, repair what ruff can, write docs/help.md anew
 	$(VENV)/bin/ruff check --fix-only .

@@ -91,6 +91,14 @@ def test_logits_equal_the_models_own(model: HFBackbone) -> None:
     assert_close(model.logits(h_BLD), model.model(input_ids=ids_BL).logits, tolerance(family(model)))
 
 
+def test_logits_of_a_few_rows_equal_those_of_many(model: HFBackbone) -> None:
+    h = noise(40, model.dim)
+    many = model.logits(h)
+    for few in (1, 3, 16):
+        assert_close(torch.cat([model.logits(part) for part in h.split(few)]), many, 1e-12)
+    assert_close(model.logits(h[:6].reshape(2, 3, model.dim)).flatten(0, 1), many[:6], 1e-12)
+
+
 @pytest.mark.parametrize("capped", ["gemma2", "gemma3_text"])
 def test_logits_keep_a_soft_cap(capped: str) -> None:
     config = AutoConfig.for_model(
@@ -121,16 +129,17 @@ def test_decoder_state_equals_the_last_hidden_state_after_the_norm(model: HFBack
     assert_close(h_BLD, theirs, tolerance(family(model)))
 
 
-def test_a_latent_step_never_touches_the_vocabulary_head(model: HFBackbone) -> None:
+def test_a_latent_step_never_touches_the_vocabulary_head(model: HFBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the head was called")
 
+    monkeypatch.setattr(HFBackbone, "logits", refuse)
     h_BLD, state = read(model, model.embed(token_ids(B, L)))
     hook = model.model.get_output_embeddings().register_forward_pre_hook(refuse)
     try:
         z_BMD = rollout(Agent(role="a", backbone=model, inner=lambda h: h), Read(h_BLD[:, -1], state, (L,) * B), 4)
         with pytest.raises(AssertionError, match="the head was called"):
-            model.logits(h_BLD)
+            model.model(inputs_embeds=h_BLD)
     finally:
         hook.remove()
     assert z_BMD.shape == (B, 4, model.dim)

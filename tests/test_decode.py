@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from rmas.backbone import Backbone
@@ -278,14 +277,6 @@ def test_a_batch_ends_when_its_last_row_does() -> None:
 
 
 def test_the_head_is_read_at_one_position_a_token() -> None:
-    seen: list[torch.Size] = []
-
-    def note(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0].shape)
-
-    hook = LLAMA.model.get_output_embeddings().register_forward_pre_hook(note)
-    try:
-        rows = spoken(CountingBackbone(LLAMA, eos_ids=NO_EOS), Sampling(max_new_tokens=5))
-    finally:
-        hook.remove()
-    assert seen == [(len(rows), LLAMA.dim)] * 5
+    model = CountingBackbone(LLAMA, eos_ids=NO_EOS)
+    rows = spoken(model, Sampling(max_new_tokens=5))
+    assert model.logits_of == [(len(rows), LLAMA.dim)] * 5

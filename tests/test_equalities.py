@@ -147,4 +147,4 @@ def test_a_latent_step_is_one_read_and_the_first_is_free() -> None:
     with torch.inference_mode():
         LatentChannel(latent_steps=5).think(agent, [prompt], {}, None, "")
     assert counting.reads == [(1, prompt.num_tokens)] + [(1, 1)] * 4
-    assert counting.num_logits == 0
+    assert counting.logits_of == []

@@ -145,7 +145,8 @@ def message_tensor(thought: Thought) -> Tensor:
 
 
 class CountingBackbone:
-    """A Backbone that counts its reads: `reads` holds the batch and the new positions of each `extend`.
+    """A Backbone that counts its reads: `reads` holds the batch and the new positions of each `extend`,
+    `logits_of` the shape of each state that the head was asked about.
 
     `eos_ids` may be replaced, so that a random model ends its replies where a test wants it to.
     """
@@ -157,7 +158,7 @@ class CountingBackbone:
         self.grad_through_cache, self.allows_gaps = inner.grad_through_cache, inner.allows_gaps
         self.eos_ids = inner.eos_ids if eos_ids is None else eos_ids
         self.reads: list[tuple[int, int]] = []
-        self.num_logits = 0
+        self.logits_of: list[tuple[int, ...]] = []
 
     def start(self, *, cached: bool = True) -> State:
         return self.inner.start(cached=cached)
@@ -170,7 +171,7 @@ class CountingBackbone:
         return self.inner.extend(state, x_BLD, mask_BL)
 
     def logits(self, h: Tensor) -> Tensor:
-        self.num_logits += 1
+        self.logits_of.append(tuple(h.shape))
         return self.inner.logits(h)
 
     def expected_embedding(self, p: Tensor) -> Tensor:

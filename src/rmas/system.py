@@ -101,11 +101,22 @@ def load_system(
                 entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
             )
     system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
+    system.notes = mirror_notes(spec, cache=cache)
     if spec.links is None:
         start_links(system, cache=cache, progress=progress)
     else:
-        system.notes = load_links(system, spec.links)
+        system.notes += load_links(system, spec.links)
     return system
+
+
+def mirror_notes(spec: SystemSpec, *, cache: Path) -> tuple[str, ...]:
+    """What an answer should say about its weights: a short name stands for the hub's, or for a mirror's 4-bit copy."""
+    found = {entry.source.name: find(entry.source, cache=cache) for entry in spec.roles.values() if entry.source.model}
+    return tuple(
+        f"{name}: 4-bit weights from the package index ({path.name}), not the hub's"
+        for name, path in found.items()
+        if path is not None and path.suffix == ".gguf"
+    )
 
 
 def open_backbone(source: Source, *, cache: Path, device: str, dtype: str, progress: Progress = silent) -> HFBackbone:

@@ -21,6 +21,8 @@ from rmas.backbone.state import CachedState, RecomputeState, join_masks
 from rmas.backbone.text import TextTokenizer
 from rmas.errors import BackboneError
 
+_FEW_ROWS = 16  # up to here weight @ h.T is 1.5 to 4 times faster on a CPU than the head's own h @ weight.T (LOG.md)
+
 
 @final
 class HFBackbone:
@@ -81,7 +83,12 @@ class HFBackbone:
         return out.last_hidden_state, new
 
     def logits(self, h: Tensor) -> Tensor:
-        logits: Tensor = self.model.get_output_embeddings()(h)
+        head = self.model.get_output_embeddings()
+        logits: Tensor
+        if self.device.type == "cpu" and head.bias is None and h.numel() <= _FEW_ROWS * self.dim:
+            logits = (head.weight @ h.reshape(-1, self.dim).T).T.reshape(*h.shape[:-1], -1)
+        else:
+            logits = head(h)
         cap = getattr(self.config, "final_logit_softcapping", None)  # a key that only Gemma's config has
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
@@ -110,10 +117,9 @@ class HFBackbone:
     @torch.no_grad()
     def _check_head(self) -> None:
         """Refuse a family whose head does more than `logits` knows (a logit scale, say)."""
-        ids = torch.zeros((1, 2), dtype=torch.int64, device=self.device)
-        h_BLD, _ = self.extend(self.start(cached=False), self.embed(ids))
-        theirs = self.model(input_ids=ids, use_cache=False).logits
-        if not torch.allclose(self.logits(h_BLD).float(), theirs.float(), rtol=2e-2, atol=2e-2):
+        ids = torch.zeros((1, 1), dtype=torch.int64, device=self.device)
+        out = self.model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        if not torch.allclose(self.logits(out.hidden_states[-1]).float(), out.logits.float(), rtol=2e-2, atol=2e-2):
             raise BackboneError(
                 f"{self.name}: its vocabulary head is not a matrix with a soft cap, as rmas assumes "
                 f"({type(self.model).__name__}). Report this family."

@@ -1,6 +1,7 @@
 """The command line: `rmas VERB SUBJECT`. Each verb is a thin skin over the library and imports it when it runs."""
 
 import io
+import os
 import sys
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def _top(
 
 def main() -> None:
     """Run the command line on sys.argv. Always leaves with SystemExit: 0, 2 for what the caller can put right, 130."""
+    # torch's threads spin while they wait, and on a core that something else uses a step then takes ten times as long
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a model may write what this terminal cannot show

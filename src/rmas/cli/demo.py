@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from rmas.system import System
 
 QUESTIONS = (
-    "What is the capital of France?",
-    "How many minutes are in two hours?",
-    "Which is larger, 17 or 71?",
+    "What is the capital of France? One word.",
+    "How many minutes are in two hours? One number.",
+    "Which is larger, 17 or 71? One number.",
 )
 
 
@@ -30,8 +30,8 @@ class Budget:
     """Small enough for two slow cores."""
 
     rounds: tuple[int, ...] = (1, 2, 3)
-    latent_steps: int = 8
-    message_tokens: int = 16
+    latent_steps: int = 6
+    message_tokens: int = 12
     max_new_tokens: int = 16
 
 
