@@ -30,8 +30,8 @@ class Budget:
     """Small enough for two slow cores."""
 
     rounds: tuple[int, ...] = (1, 2, 3)
-    latent_steps: int = 6
-    message_tokens: int = 12
+    latent_steps: int = 4
+    message_tokens: int = 8
     max_new_tokens: int = 16
 
 
