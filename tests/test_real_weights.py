@@ -53,7 +53,8 @@ def test_greedy_decode_equals_generate_token_for_token(name: str, backbones: Map
     pack = load_spec("smol").pack
     prompts = [pack.render("solver", question, backbone.tokenizer, filled=frozenset()) for question in QUESTIONS]
     start = read(agent_of(backbone), prompts, {})
-    *_, rows = speak(backbone, start, Sampling(max_new_tokens=24), [])
+    sampling = Sampling(max_new_tokens=24)
+    *_, rows = speak(backbone, start, sampling, [g for prompt in prompts for g in sampling.generators()])
 
     ids = [torch.tensor([*prompt.head, *(i for part in prompt.body for i in part)]) for prompt in prompts]
     for row, ids_T in zip(rows, ids, strict=True):  # one by one: no padding on their side
