@@ -64,7 +64,7 @@ class LatentChannel:
         return self.latent_steps
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        if heads is not None:
+        if heads is not None and self.checkpointed:
             # outside the checkpoint, so that a backward pass does not read it again
             heads.state(agent, prompts, cached=self.cached)
         lengths: tuple[int, ...] = ()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple, final
 
 import torch
@@ -110,10 +111,4 @@ def finish_turn(
 
 def _message_sampling(sampling: Sampling, tokens: int) -> Sampling:
     """Messages are drawn like the answer, once, up to `tokens` tokens, and stop strings do not cut them."""
-    return Sampling(
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        seed=sampling.seed,
-        max_new_tokens=tokens,
-    )
+    return replace(sampling, max_new_tokens=tokens, stop=(), samples=1)
