@@ -10,6 +10,7 @@ from torch import Tensor
 from rmas.engine import Agent, Heads, LatentChannel, read, run
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
+from rmas.settings import Memory
 from rmas.system import System
 from zoo import (
     FAMILIES,
@@ -79,6 +80,10 @@ class CountedSystem:
     @property
     def agents(self) -> dict[str, Agent]:
         return {role: replace(agent, backbone=self.counting) for role, agent in self.system.agents.items()}
+
+    @property
+    def memory(self) -> Memory:
+        return self.system.memory
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
         return self.system.link(edge)

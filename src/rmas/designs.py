@@ -29,6 +29,7 @@ LINKS: Mapping[str, Design] = {
 }
 
 SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
+CONSTANT = "constant"  # an outer design that hears nothing: M learned vectors, the sceptic's control
 
 Place = Literal["inner", "outer"]
 STARTS = ("pytorch", "identity", "align", "align_soft")  # the last: with the soft token as the inner links' teacher
@@ -36,7 +37,7 @@ STARTS = ("pytorch", "identity", "align", "align_soft")  # the last: with the so
 
 def known_designs(place: Place) -> tuple[str, ...]:
     """The names that a system file may give for an inner or an outer link."""
-    return (*LINKS, SOFT_TOKEN) if place == "inner" else tuple(LINKS)
+    return (*LINKS, SOFT_TOKEN if place == "inner" else CONSTANT)
 
 
 def check_design(name: str) -> Design:

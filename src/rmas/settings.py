@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from rmas.errors import BackboneError, ConfigError, unknown
 
@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     import torch
 
 CHANNELS = ("latent", "text")
+Control = Literal["shuffled", "zeroed", "noise"]
+CONTROLS: tuple[Control, ...] = get_args(Control)
+Memory = Literal["latest", "sum", "all"]
+MEMORIES: tuple[Memory, ...] = get_args(Memory)
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
@@ -72,6 +76,12 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
 def require_latent_steps(latent_steps: int | None) -> None:
     """Refuse a negative number. 0 is legal: the answerer speaks alone."""
     require(latent_steps is None or latent_steps >= 0, "latent_steps", latent_steps, "0 (the answerer alone) or more")
+
+
+def check_control(name: str) -> None:
+    """Raise ConfigError with the nearest name, unless `name` is one of CONTROLS."""
+    if name not in CONTROLS:
+        raise ConfigError(unknown("control", name, CONTROLS))
 
 
 def check_dtype(name: str) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rmas.designs import STARTS, Place, known_designs
+from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
 from rmas.pattern import Edge, Pattern, load_pattern
 from rmas.prompt import PromptPack, load_pack
-from rmas.settings import DTYPES, check_dtype
+from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
 from rmas.sources import Source, parse_source
 from rmas.tomlfile import TomlFile, read_toml
 
@@ -17,7 +17,8 @@ SYSTEMS = Path(__file__).parent / "systems"
 DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
-    "pattern prompts rounds latent_steps inner outer start tau links max_new_tokens message_tokens solver roles edges"
+    "pattern prompts rounds latent_steps memory inner outer start tau links max_new_tokens message_tokens solver "
+    "roles edges"
 )
 
 
@@ -43,6 +44,7 @@ class SystemSpec:
     outer: Mapping[Edge, str]
     rounds: int = 3
     latent_steps: int = 32
+    memory: Memory = "latest"
     start: str = "align"
     tau: float = 1.0
     links: Path | None = None
@@ -50,6 +52,11 @@ class SystemSpec:
     message_tokens: int = 64
     solver: str = "recursive"
     table: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_constant(self) -> bool:
+        """Every message is a learned constant: nobody but the answerer has to read anything."""
+        return bool(self.outer) and set(self.outer.values()) == {CONSTANT}
 
     def placed(self, *, device: str, dtype: str) -> "SystemSpec":
         """The same system with `device` and `dtype` for every role whose file leaves them to the machine."""
@@ -101,6 +108,7 @@ def load_spec(name: str) -> SystemSpec:
         outer=_outer(file, pattern),
         rounds=_number(file, "rounds", 3, low=1),
         latent_steps=_number(file, "latent_steps", 32, low=0),
+        memory=_memory(file),
         start=_start(file),
         tau=_tau(file),
         links=base / _text(file, "links") if "links" in table else None,
@@ -161,6 +169,14 @@ def _start(file: TomlFile) -> str:
     if start not in STARTS:
         raise file.fail("start", unknown("start", start, STARTS))
     return start
+
+
+def _memory(file: TomlFile) -> Memory:
+    name = _text(file, "memory", "latest")
+    for memory in MEMORIES:
+        if memory == name:
+            return memory
+    raise file.fail("memory", unknown("memory", name, MEMORIES))
 
 
 def _tau(file: TomlFile) -> float:

@@ -18,9 +18,10 @@ from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, 
 from rmas.checkpoint import digest, load_links
 from rmas.engine import Agent
 from rmas.errors import ConfigError, PatternError
-from rmas.link import SOFT_TOKEN, Link, SoftToken, write_identity
+from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
+from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
 from rmas.spec import SystemSpec, load_spec
 
@@ -40,6 +41,10 @@ class System(nn.Module):
     @property
     def pattern(self) -> Pattern:
         return self.spec.pattern
+
+    @property
+    def memory(self) -> Memory:
+        return self.spec.memory
 
     @property
     def backbones(self) -> Mapping[str, HFBackbone]:
@@ -73,6 +78,8 @@ class System(nn.Module):
 
     def _outer(self, edge: Edge) -> nn.Module:
         source, target = self._backbones[edge.source], self._backbones[edge.target]
+        if self.spec.outer[edge] == CONSTANT:
+            return ConstantMessage(self.spec.latent_steps, target.dim).to(target.device)
         return Link(self.spec.outer[edge], "outer", source.dim, target.dim).to(source.device)
 
 
@@ -180,6 +187,9 @@ def start_links(system: System, *, cache: Path, progress: Progress = silent) -> 
     """Give every link the start that the spec names: pytorch, identity, or align and align_soft (closed
     form; cached)."""
     start = system.spec.start
+    for edge, constant in ((edge, system.outer[str(edge)]) for edge in system.pattern.edges):
+        if isinstance(constant, ConstantMessage):
+            write_constant(constant, system.backbones[edge.target], seed=0)
     links = [module for module in system.modules() if isinstance(module, Link)]
     if start == "identity":
         for link in links:

@@ -13,7 +13,7 @@ from rmas.backbone.load import convert_gguf, load_backbone, pick_device, pick_dt
 from rmas.backbone.protocol import Backbone, State
 from rmas.backbone.state import CachedState, RecomputeState
 from rmas.backbone.text import TextTokenizer
-from rmas.backbone.tiny import TINY, tiny_backbone
+from rmas.backbone.tiny import TINY, new_backbone, tiny_backbone
 
 __all__ = [
     "TINY",
@@ -25,6 +25,7 @@ __all__ = [
     "TextTokenizer",
     "convert_gguf",
     "load_backbone",
+    "new_backbone",
     "pick_device",
     "pick_dtype",
     "tiny_backbone",

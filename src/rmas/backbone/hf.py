@@ -4,7 +4,7 @@
 - `get_decoder()(…).last_hidden_state` is the state after the final norm and never touches the vocabulary head.
 - Positions are always explicit, counted from the mask; families with absolute positions need it.
 - Sliding windows and recurrent layers count physical positions, so padding in the middle of a sequence is only
-  allowed where neither is present (`allows_gaps`).
+  allowed while the window still holds all of it, and never where a layer is recurrent (`gap_limit`).
 - Recurrent layers update their state in place: no gradient flows through their cache (`grad_through_cache`).
 """
 
@@ -41,13 +41,19 @@ class HFBackbone:
         layers = DynamicCache(config=self.config).layers
         recurrent = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers)
         self.grad_through_cache = not recurrent
-        self.allows_gaps = not recurrent and not any(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers)
+        windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+        self.gap_limit = 0 if recurrent else min([self.context, *(window - 1 for window in windows)])
         self.eos_ids = _eos_ids(model, tokenizer)
         self._check_head()
 
     @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows of the embedding."""
+        return int(self.config.vocab_size)
 
     def start(self, *, cached: bool = True) -> State:
         return CachedState(cache=DynamicCache(config=self.config), device=self.device) if cached else RecomputeState()

@@ -33,7 +33,7 @@ class Backbone(Protocol):
     dtype: torch.dtype
     device: torch.device
     grad_through_cache: bool
-    allows_gaps: bool
+    gap_limit: int
     eos_ids: frozenset[int]
 
     def start(self, *, cached: bool = True) -> State:

@@ -3,6 +3,7 @@
 The weights are drawn wide enough (0.1) that tokens matter; the tokenizer spells bytes and has a small chat template.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,17 +67,29 @@ TINY: dict[str, dict[str, Any]] = {
 
 def tiny_backbone(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> HFBackbone:
     """A random model of `family` with about 300 byte tokens. Same seed, same weights; no global seed is touched."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-
     if family not in TINY:
         raise BackboneError(unknown("tiny family", family, TINY))
     tokenizer = _byte_tokenizer(TINY[family]["template"])
-    ids = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("pad", "bos", "eos")}
-    config = AutoConfig.for_model(family, vocab_size=len(tokenizer), **ids, **TINY[family]["config"])
+    return new_backbone(family, TINY[family]["config"], tokenizer, name=f"tiny:{family}", seed=seed, dtype=dtype)
+
+
+def new_backbone(
+    family: str, config: Mapping[str, Any], tokenizer: Any, *, name: str, seed: int, dtype: torch.dtype = torch.float32
+) -> HFBackbone:
+    """An untrained model of a transformers family (its `model_type`), with sizes from `config` and the vocabulary and
+    end tokens of a fast transformers tokenizer. Same seed, same weights; no global seed is touched."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    sizes = AutoConfig.for_model(family, vocab_size=len(tokenizer), **ids, **config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    return HFBackbone(model, TextTokenizer(tokenizer), name=f"tiny:{family}")
+        model = AutoModelForCausalLM.from_config(sizes, dtype=dtype)
+    return HFBackbone(model, TextTokenizer(tokenizer), name=name)
 
 
 def _byte_tokenizer(template: str | None) -> Any:

@@ -3,27 +3,34 @@
 turn.py      read, think: splice a prompt with its inbox, roll latents out of it
 decode.py    speak: sampling, stop strings, streaming
 channel.py   what a message is made of: latents or text
+control.py   the same with the content taken out of the messages
 run.py       the interpreter
 trace.py     what happened, counted once
 """
 
-from rmas.engine.channel import Channel, LatentChannel, TextChannel
-from rmas.engine.decode import Row, speak, teacher_force
+from rmas.engine.channel import Channel, ConstantChannel, LatentChannel, TextChannel, Thought
+from rmas.engine.control import Controlled
+from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Runnable, check_lengths, run
 from rmas.engine.trace import Trace, Turn, Usage
-from rmas.engine.turn import Agent, Heads, read, rollout
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, read, rollout
 from rmas.settings import Sampling
 
 __all__ = [
     "Agent",
     "Channel",
+    "ConstantChannel",
+    "Controlled",
     "Heads",
+    "Inbox",
     "LastTurn",
     "LatentChannel",
+    "Payload",
     "Row",
     "Runnable",
     "Sampling",
     "TextChannel",
+    "Thought",
     "Trace",
     "Turn",
     "Usage",
@@ -32,5 +39,6 @@ __all__ = [
     "rollout",
     "run",
     "speak",
+    "target_states",
     "teacher_force",
 ]

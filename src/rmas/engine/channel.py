@@ -16,12 +16,16 @@ from rmas.settings import Sampling, require_latent_steps
 
 
 class Thought(NamedTuple):
-    """What a think turn made: the message, and what it cost each row."""
+    """What a think turn made: the message, what it cost each row, and `salt`, which names turn and batch for draws.
 
-    message: "Tensor | list[Row]"
+    `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think.
+    """
+
+    message: "Tensor | list[Tensor] | list[Row] | None"
     tokens_in: tuple[int, ...]
     latent_steps: int
     tokens_out: tuple[int, ...]
+    salt: str = ""
 
 
 class Channel(Protocol):
@@ -66,7 +70,7 @@ class LatentChannel:
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         if heads is not None and self.checkpointed:
             # outside the checkpoint, so that a backward pass does not read it again
-            heads.state(agent, prompts, cached=self.cached)
+            heads.state(agent, prompts, inbox, cached=self.cached)
         lengths: tuple[int, ...] = ()
 
         def turn(*payloads: Payload) -> Tensor:
@@ -79,7 +83,7 @@ class LatentChannel:
             z_BMD = cast(Tensor, checkpoint(turn, *inbox.values(), use_reentrant=False))
         else:
             z_BMD = turn(*inbox.values())
-        return Thought(z_BMD, lengths, self.latent_steps, (0,) * len(prompts))
+        return Thought(z_BMD, lengths, self.latent_steps, (0,) * len(prompts), salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         assert isinstance(thought.message, Tensor)
@@ -107,11 +111,31 @@ class TextChannel:
         start = read(agent, prompts, inbox, heads=heads)
         generators = [self.sampling.generators(salt, str(prompt.head))[0] for prompt in prompts]
         *_, rows = speak(agent.backbone, start, self.sampling, generators)
-        return Thought(rows, start.lengths, 0, tuple(len(row.ids) for row in rows))
+        return Thought(rows, start.lengths, 0, tuple(len(row.ids) for row in rows), salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        assert isinstance(thought.message, list)
-        return [
-            receiver.embed(torch.tensor(receiver.encode(row.text.strip()), dtype=torch.int64))
-            for row in thought.message
-        ]
+        texts = [row.text.strip() for row in thought.message or () if isinstance(row, Row)]
+        return [receiver.embed(torch.tensor(receiver.encode(text), dtype=torch.int64)) for text in texts]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConstantChannel:
+    """The sceptic's control: nobody thinks, and each edge carries what its link has learned by heart."""
+
+    latent_steps: int
+
+    @property
+    def is_silent(self) -> bool:
+        return self.latent_steps == 0
+
+    @property
+    def message_length(self) -> int:
+        return self.latent_steps
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        return Thought(None, (0,) * len(prompts), 0, (0,) * len(prompts), salt)
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        nothing = torch.zeros(len(thought.tokens_in), self.latent_steps, 0, device=receiver.device)
+        return link(nothing).to(receiver.device, receiver.dtype)

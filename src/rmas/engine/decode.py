@@ -112,9 +112,16 @@ def filtered(logits_BV: Tensor, sampling: Sampling) -> Tensor:
 
 def teacher_force(backbone: Backbone, start: Read, ids_BT: Tensor) -> Tensor:
     """The logits with which `start` would write ids_BT -> logits_BTV. Pad targets on the right; gradients flow."""
-    h_BTD, _ = backbone.extend(start.state, backbone.embed(ids_BT[:, :-1])) if ids_BT.shape[1] > 1 else (None, None)
-    h_BD = start.h_BD[:, None]
-    return backbone.logits(h_BD if h_BTD is None else torch.cat([h_BD, h_BTD], dim=1))
+    return backbone.logits(target_states(backbone, start, ids_BT))
+
+
+def target_states(backbone: Backbone, start: Read, ids_BT: Tensor) -> Tensor:
+    """The states from which `start` would write ids_BT, one token each -> h_BTD. Pad targets on the right."""
+    h_B1D = start.h_BD[:, None]
+    if ids_BT.shape[1] == 1:
+        return h_B1D
+    h_BTD, _ = backbone.extend(start.state, backbone.embed(ids_BT[:, :-1]))
+    return torch.cat([h_B1D, h_BTD], dim=1)
 
 
 def _step(backbone: Backbone, state: State, tokens: Sequence[int]) -> tuple[Tensor, State]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import torch
 from torch import Tensor
 
 from rmas.engine.channel import Channel, Thought
@@ -14,6 +15,7 @@ from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read
 from rmas.errors import ConfigError, NumericsError, QuestionError
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
+from rmas.settings import Memory
 
 T = TypeVar("T")
 
@@ -26,6 +28,9 @@ class Runnable(Protocol):
 
     @property
     def agents(self) -> Mapping[str, Agent]: ...
+
+    @property
+    def memory(self) -> Memory: ...
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]: ...
 
@@ -61,7 +66,7 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class LastTurn:
-    """The answerer's turn of the last round, ready to be read: what a `speak` is given."""
+    """The answerer's turn as it would speak, ready to be read: what a `speak` is given, and an `early`."""
 
     agent: Agent
     questions: Sequence[Question]
@@ -82,30 +87,35 @@ def run(
     rounds: int,
     channel: Channel,
     speak: Callable[[LastTurn], T],
+    early: Callable[[LastTurn], None] | None = None,
+    heads: Heads | None = None,
     share_heads: bool = True,
 ) -> T:
     """Walk the schedule for `rounds` rounds and hand the answerer's last turn to `speak`.
 
     Raises ConfigError for rounds < 1, and NumericsError naming turn and step for a latent that is not finite.
 
-    With a silent channel nobody thinks, and the answerer speaks with empty slots. `share_heads=False` reads every
-    prompt whole in every round: the slow twin.
+    With a silent channel nobody thinks, and the answerer speaks with empty slots. `early` is called in every round
+    but the last with the turn in which the answerer would end a shorter run. `heads`: shared with other runs of the
+    same questions and prompts. `share_heads=False` reads every prompt whole in every round: the slow twin.
     """
     if rounds < 1:
         raise ConfigError(f"rounds is {rounds}, expected 1 or more.")
     pattern, log = system.pattern, Log(turns=tuple([] for _ in questions))
-    heads = Heads() if share_heads and rounds > 1 else None
+    if heads is None and share_heads and (rounds > 1 or len(questions) > 1):
+        heads = Heads()
     mailbox: dict[Edge, Payload] = {}
     for round_number in range(rounds if channel.is_silent else 1, rounds + 1):
         for role in pattern.roles:
-            speaks = round_number == rounds and role == pattern.answerer
+            answers = role == pattern.answerer
+            speaks = round_number == rounds and answers
             if channel.is_silent and not speaks:
                 continue
             inbox = {edge.source: mailbox[edge] for edge in pattern.into(role) if edge in mailbox}
             prompts = [system.render(role, question, frozenset(inbox)) for question in questions]
             agent = system.agents[role]
-            if speaks:
-                last = LastTurn(
+            if answers:
+                turn = LastTurn(
                     agent=agent,
                     questions=questions,
                     prompts=prompts,
@@ -114,27 +124,47 @@ def run(
                     round=round_number,
                     log=log,
                 )
-                return speak(last)
+                if speaks:
+                    return speak(turn)
+                if early is not None:
+                    early(turn)
             began = time.perf_counter()
             with _naming(f"round {round_number}, {role} ({agent.backbone.name})"):
                 thought = channel.think(agent, prompts, inbox, heads, f"{round_number} {role}")
             for edge in pattern.out_of(role):
                 with _naming(f"round {round_number}, outer link {edge}"):
-                    mailbox[edge] = channel.carry(system.link(edge), thought, system.agents[edge.target].backbone)
+                    payload = channel.carry(system.link(edge), thought, system.agents[edge.target].backbone)
+                    mailbox[edge] = remember(system.memory, mailbox.get(edge), payload)
             _note(log, round_number, role, thought, time.perf_counter() - began)
     raise AssertionError("a validated pattern always reaches its answerer")
 
 
-def check_lengths(system: Runnable, questions: Sequence[Question], *, channel: Channel, max_new_tokens: int) -> None:
+def remember(memory: Memory, old: Payload | None, new: Payload) -> Payload:
+    """What an edge holds once `new` was written on it: the latest message, the sum of all, or all, oldest first."""
+    if old is None or memory == "latest":
+        return new
+    if memory == "all":
+        both = zip(old, new, strict=True)
+        is_even = isinstance(old, Tensor) and isinstance(new, Tensor)
+        return torch.cat([old, new], dim=1) if is_even else [torch.cat(pair) for pair in both]
+    if isinstance(old, Tensor) and isinstance(new, Tensor):
+        return old + new
+    raise ConfigError("memory is 'sum', but only latents can be added. Use latest or all for text messages.")
+
+
+def check_lengths(
+    system: Runnable, questions: Sequence[Question], *, channel: Channel, max_new_tokens: int, rounds: int = 1
+) -> None:
     """Refuse a question that some agent could not read whole, before any work. Raises QuestionError: by how much."""
     answerer = system.pattern.answerer
+    message_length = channel.message_length * (rounds if system.memory == "all" else 1)
     roles = (answerer,) if channel.is_silent else system.pattern.roles
     for number, question in enumerate(questions):
         for role in roles:
             backbone = system.agents[role].backbone
             sources = frozenset(edge.source for edge in system.pattern.into(role))
             steps = max(channel.message_length, max_new_tokens if role == answerer else 0)
-            prompt = system.render(role, question, sources).num_tokens + len(sources) * channel.message_length
+            prompt = system.render(role, question, sources).num_tokens + len(sources) * message_length
             if (excess := prompt + steps - backbone.context) > 0:
                 raise QuestionError(
                     f"question {number + 1} is too long for {role} ({backbone.name}): {prompt} positions of prompt and "
@@ -153,6 +183,8 @@ def _naming(turn: str) -> Iterator[None]:
 
 
 def _note(log: Log, round_number: int, role: str, thought: Thought, seconds: float) -> None:
+    if thought.message is None:
+        return
     log.add(
         round=round_number,
         role=role,

@@ -39,41 +39,76 @@ class Read(NamedTuple):
 class Heads:
     """The states of the prompts' heads, read once per run and role, without gradient: nothing before them trains.
 
-    A recomputing reader gets a state of its own kind: what follows a cache could not be recomputed.
+    What the heads of a batch begin with alike is read once for all rows. A recomputing reader gets a state of its
+    own kind: what follows a cache could not be recomputed. `room`: the most positions that any turn takes after
+    reading its prompt; None where nobody knows, and families with a sliding window then share less.
     """
 
-    def __init__(self) -> None:
-        self._states: dict[tuple[str, bool], State] = {}
+    def __init__(self, room: int | None = None) -> None:
+        self._room = room
+        self._states: dict[tuple[str, bool], tuple[State, bool]] = {}
 
-    def state(self, agent: Agent, prompts: Sequence[Prompt], *, cached: bool = True) -> State:
+    def state(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, cached: bool = True) -> State | None:
+        """The state after the heads of `prompts`; None where what follows would leave a gap that the family minds."""
         cached = _may_cache(agent.backbone, cached)
+        bodies = [_body_length(prompt, inbox, row) for row, prompt in enumerate(prompts)]
+        may_gap = self._may_gap(agent.backbone, max(len(prompt.head) for prompt in prompts) + max(bodies))
+        if len(set(bodies)) > 1 and not may_gap:
+            return None
         key = (agent.role, cached)
         if key not in self._states:
-            heads: list[list[Segment]] = [[prompt.head] for prompt in prompts]
             with torch.no_grad():
-                x_BLD, mask_BL = splice(agent.backbone, heads, {})
-                _, self._states[key] = agent.backbone.extend(agent.backbone.start(cached=cached), x_BLD, mask_BL)
-        return self._states[key]
+                self._states[key] = self._read(agent.backbone, [prompt.head for prompt in prompts], cached, may_gap)
+        state, has_gap = self._states[key]
+        return None if has_gap and not may_gap else state
+
+    def _may_gap(self, backbone: Backbone, length: int) -> bool:
+        """Whether padding may stand in the middle of a sequence that is `length` positions long once it was read."""
+        whole = backbone.context if self._room is None else length + self._room
+        return whole <= backbone.gap_limit
+
+    def _read(
+        self, backbone: Backbone, heads: Sequence[tuple[int, ...]], cached: bool, may_gap: bool
+    ) -> tuple[State, bool]:
+        """The state, and whether padding stands between the common beginning and the rest."""
+        state = backbone.start(cached=cached)
+        is_even = len({len(head) for head in heads}) == 1
+        common = _common_length(heads) if cached and len(heads) > 1 and (is_even or may_gap) else 0
+        if common:
+            x_1LD, _ = splice(backbone, [[heads[0][:common]]], {})
+            _, state = backbone.extend(state, x_1LD)
+            state = state.repeat(len(heads))
+        rests: list[list[Segment]] = [[head[common:]] for head in heads]
+        if not common or any(rest != [()] for rest in rests):
+            x_BLD, mask_BL = splice(backbone, rests, {})
+            _, state = backbone.extend(state, x_BLD, mask_BL)
+        return state, common > 0 and not is_even
+
+
+def _body_length(prompt: Prompt, inbox: Inbox, row: int) -> int:
+    """The positions behind a prompt's head: its tokens, and what lies in its slots."""
+    return sum(len(inbox[part.source][row]) if isinstance(part, Slot) else len(part) for part in prompt.body)
+
+
+def _common_length(heads: Sequence[tuple[int, ...]]) -> int:
+    """How many ids all heads begin with alike."""
+    first, last = min(heads), max(heads)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def read(
     agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, heads: Heads | None = None, cached: bool = True
 ) -> Read:
     """Read each prompt with its inbox, from the shared heads where they are given. Leaves the heads as they were."""
-    lengths = tuple(
-        prompt.num_tokens + sum(len(inbox[part.source][row]) for part in prompt.body if isinstance(part, Slot))
-        for row, prompt in enumerate(prompts)
-    )
+    lengths = tuple(len(prompt.head) + _body_length(prompt, inbox, row) for row, prompt in enumerate(prompts))
     if (excess := max(lengths) - agent.backbone.context) > 0:  # a text message can take more tokens here than there
         raise QuestionError(
             f"{agent.role} ({agent.backbone.name}) would read {max(lengths)} positions, its context is "
             f"{agent.backbone.context}: {excess} too many. Shorten the question, its context or the messages."
         )
     bodies: list[list[Segment]] = [list(prompt.body) for prompt in prompts]
-    body_lengths = {length - len(prompt.head) for length, prompt in zip(lengths, prompts, strict=True)}
-    if heads is not None and (len(body_lengths) == 1 or agent.backbone.allows_gaps):
-        state = heads.state(agent, prompts, cached=cached)
-    else:
+    state = None if heads is None else heads.state(agent, prompts, inbox, cached=cached)
+    if state is None:
         bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
         state = agent.backbone.start(cached=_may_cache(agent.backbone, cached))
     x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)

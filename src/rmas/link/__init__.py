@@ -1,14 +1,16 @@
 """RecursiveLinks: their designs, and the closed-form values they can start from."""
 
-from rmas.designs import LINKS, SOFT_TOKEN, STARTS, Design, Place, check_design
-from rmas.link.design import Link, SoftToken, count_parameters
-from rmas.link.start import Affine, fit_affine, mean_norm, write_affine, write_identity
+from rmas.designs import CONSTANT, LINKS, SOFT_TOKEN, STARTS, Design, Place, check_design
+from rmas.link.design import ConstantMessage, Link, SoftToken, count_parameters
+from rmas.link.start import Affine, fit_affine, mean_norm, write_affine, write_constant, write_identity
 
 __all__ = [
+    "CONSTANT",
     "LINKS",
     "SOFT_TOKEN",
     "STARTS",
     "Affine",
+    "ConstantMessage",
     "Design",
     "Link",
     "Place",
@@ -18,5 +20,6 @@ __all__ = [
     "fit_affine",
     "mean_norm",
     "write_affine",
+    "write_constant",
     "write_identity",
 ]

@@ -20,7 +20,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor, nn
 
-from rmas.designs import SOFT_TOKEN, Place, check_design
+from rmas.designs import CONSTANT, SOFT_TOKEN, Place, check_design
 from rmas.errors import LinkError
 
 
@@ -99,9 +99,33 @@ class SoftToken(nn.Module):
         return 0
 
 
-def count_parameters(design: str, place: Place, d_in: int, d_out: int) -> int:
-    """Parameters of a link, without building it."""
+@final
+class ConstantMessage(nn.Module):
+    """An outer link that hears nothing: M learned vectors of the receiver's width, the same for every question.
+
+    What a system gains with it, it gains without any message. z (B, M', …) -> (B, M', D), M' at most M.
+    """
+
+    def __init__(self, latent_steps: int, d_out: int) -> None:
+        super().__init__()
+        self.message_MD = nn.Parameter(torch.zeros(latent_steps, d_out))
+
+    def forward(self, z: Tensor) -> Tensor:
+        batch, steps = z.shape[:2]
+        if steps > len(self.message_MD):
+            raise LinkError(f"a constant message of {len(self.message_MD)} vectors was asked for {steps}.")
+        return self.message_MD[:steps].expand(batch, -1, -1)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.message_MD.numel()
+
+
+def count_parameters(design: str, place: Place, d_in: int, d_out: int, *, latent_steps: int = 0) -> int:
+    """Parameters of a link, without building it. `latent_steps`: M, which only a constant message needs."""
     if design == SOFT_TOKEN:
         return 0
+    if design == CONSTANT:
+        return latent_steps * d_out
     with torch.device("meta"):
         return Link(design, place, d_in, d_out).num_parameters

@@ -9,14 +9,24 @@ An affine map y = A x + b is written into a design exactly where the design can 
   no matrix on its residual path at all: its gain and bias are fitted, one dimension at a time, and its MLP is zero.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from rmas.link.design import Link
+from rmas.link.design import ConstantMessage, Link
 
 _SHIFT = 6.0  # where exact GELU is the identity to 1e-6 within ±1
+
+
+class Embedder(Protocol):
+    """What a constant message needs of a backbone for its start."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    def embed(self, ids_BL: Tensor) -> Tensor:
+        """ids (…,) -> x (…, D)."""
 
 
 class Affine(NamedTuple):
@@ -85,6 +95,14 @@ def write_identity(link: Link) -> None:
         _zero(link.proj2 if link.proj2 is not None else link.proj1)
     else:
         _set_branch(link, affine, eye[:1] * 100)
+
+
+@torch.no_grad()
+def write_constant(link: ConstantMessage, receiver: Embedder, *, seed: int) -> None:
+    """Start a constant message as the embeddings of random tokens of the receiver: prompt tuning's usual start."""
+    generator = torch.Generator().manual_seed(seed)
+    ids_M = torch.randint(receiver.vocabulary_size, (len(link.message_MD),), generator=generator)
+    link.message_MD.copy_(receiver.embed(ids_M))
 
 
 def _set_branch(link: Link, affine: Affine, x_ND: Tensor) -> None:

@@ -9,6 +9,8 @@ import torch
 
 from rmas.engine import (
     Channel,
+    ConstantChannel,
+    Heads,
     LastTurn,
     LatentChannel,
     Row,
@@ -44,7 +46,7 @@ class RecursiveSolver:
         self.channel: Channel
         if config.channel == "latent":
             steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
-            self.channel = LatentChannel(latent_steps=steps)
+            self.channel = (ConstantChannel if spec.is_constant else LatentChannel)(latent_steps=steps)
         else:
             tokens = config.message_tokens or spec.message_tokens
             self.channel = TextChannel(sampling=_message_sampling(self.sampling, tokens))
@@ -69,14 +71,21 @@ class RecursiveSolver:
     def _check(self, questions: Sequence[Question]) -> None:
         for question in questions:
             question.check_roles(self.system.pattern.roles)
-        check_lengths(self.system, questions, channel=self.channel, max_new_tokens=self.sampling.max_new_tokens)
+        check_lengths(
+            self.system,
+            questions,
+            channel=self.channel,
+            max_new_tokens=self.sampling.max_new_tokens,
+            rounds=self.rounds,
+        )
 
     @torch.inference_mode()
     def _stream(self, questions: Sequence[Question]) -> Iterator[tuple[list[Row], list[Answer] | None]]:
         def finish(last: LastTurn) -> Iterator[tuple[list[Row], list[Answer] | None]]:
             return finish_turn(last, self.sampling, self.system.notes)
 
-        yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish)
+        heads = Heads(room=max(self.channel.message_length, self.sampling.max_new_tokens))
+        yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
 
 
 def finish_turn(
