@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import typer
+from typer.core import TyperGroup
 from typer.testing import CliRunner
 
 HELP = Path(__file__).parent / "help.md"
@@ -56,12 +57,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _commands(app: typer.Typer) -> Iterator[tuple[str, ...]]:
-    """The top, then every verb that is not hidden, in the order of the help text."""
+    """The top, then every verb that is not hidden, in the order of the help text; a verb's own verbs follow it."""
     yield ()
-    group = typer.main.get_group(app)
-    for name, command in group.commands.items():
+    for name, command in typer.main.get_group(app).commands.items():
         if not command.hidden:
             yield (name,)
+            yield from ((name, inner) for inner in command.commands) if isinstance(command, TyperGroup) else ()
 
 
 def _section(app: typer.Typer, name: str, verbs: tuple[str, ...]) -> str:

@@ -69,6 +69,11 @@ LIGHT = {
     "tools": ML,
     "eval.task": ML,
     "eval.grade": ML,
+    "train.card": ML,
+    "train.config": ML,
+    "train.data": ML,
+    "train.folder": ML,
+    "train.journal": ML,
     "cli": HEAVY,
     "__init__": HEAVY,
 }

@@ -156,6 +156,7 @@ class CountingBackbone:
         self.name, self.dim, self.context = inner.name, inner.dim, inner.context
         self.dtype, self.device = inner.dtype, inner.device
         self.grad_through_cache, self.gap_limit = inner.grad_through_cache, inner.gap_limit
+        self.end_id = inner.end_id
         self.eos_ids = inner.eos_ids if eos_ids is None else eos_ids
         self.reads: list[tuple[int, int]] = []
         self.logits_of: list[tuple[int, ...]] = []

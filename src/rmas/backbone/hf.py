@@ -44,6 +44,7 @@ class HFBackbone:
         windows = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
         self.gap_limit = 0 if recurrent else min([self.context, *(window - 1 for window in windows)])
         self.eos_ids = _eos_ids(model, tokenizer)
+        self.end_id = _end_id(self.eos_ids, tokenizer)  # the one that a trained answer ends with
         self._check_head()
 
     @property
@@ -145,3 +146,9 @@ def _eos_ids(model: Any, tokenizer: TextTokenizer) -> frozenset[int]:
     listed = model.generation_config.eos_token_id if model.generation_config is not None else None
     ids = [*(listed if isinstance(listed, list) else [listed]), tokenizer.hf.eos_token_id]
     return frozenset(int(i) for i in ids if i is not None)
+
+
+def _end_id(eos_ids: frozenset[int], tokenizer: TextTokenizer) -> int:
+    """The tokenizer's own end: a chat model's end of turn, a base model's end of text."""
+    own = tokenizer.hf.eos_token_id
+    return int(own) if own is not None else min(eos_ids, default=0)

@@ -35,6 +35,7 @@ class Backbone(Protocol):
     grad_through_cache: bool
     gap_limit: int
     eos_ids: frozenset[int]
+    end_id: int
 
     def start(self, *, cached: bool = True) -> State:
         """The empty state. `cached=False`: the slow twin, which reads everything again at each step."""

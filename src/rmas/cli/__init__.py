@@ -13,6 +13,7 @@ from rmas.cli.doctor import doctor, installed_version
 from rmas.cli.fetch import fetch
 from rmas.cli.group import Verbs
 from rmas.cli.show import show
+from rmas.cli.train import train
 
 app = typer.Typer(
     name="rmas",
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for _verb in (ask, show, demo, doctor, fetch):
     app.command()(_verb)
+app.add_typer(train)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -145,7 +145,11 @@ def _links(spec: "SystemSpec", widths: dict[str, int | None]) -> tuple[LinkFacts
     from rmas.link import count_parameters
 
     def facts(place: "Place", where: str, design: str, d_in: int | None, d_out: int | None) -> LinkFacts:
-        count = None if d_in is None or d_out is None else count_parameters(design, place, d_in, d_out, latent_steps=spec.latent_steps)
+        count = (
+            None
+            if d_in is None or d_out is None
+            else count_parameters(design, place, d_in, d_out, latent_steps=spec.latent_steps)
+        )
         return LinkFacts(place=place, where=where, design=design, d_in=d_in, d_out=d_out, num_parameters=count)
 
     inner = [facts("inner", role, entry.inner, widths[role], widths[role]) for role, entry in spec.roles.items()]

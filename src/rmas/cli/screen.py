@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from rmas.sources import Progress
+    from rmas.train.config import Report
 
 _MIB = 1 << 20
 _BELL_AND_KIN = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160)) if chr(code) not in "\t\n"}
@@ -61,6 +62,33 @@ def progress(*, is_kept: bool = False) -> Iterator["Progress"]:
     if not sys.stderr.isatty():
         yield _Lines()
         return
+    with _bars(is_kept=is_kept) as draw:
+        began: dict[str, tuple[float, int]] = {}
+
+        def report(what: str, done: int, total: int) -> None:
+            at, first = began.setdefault(what, (time.monotonic(), done))
+            seconds = time.monotonic() - at
+            rate = f", {size((done - first) / seconds)}/s" if total >= _MIB and seconds > 0.5 else ""
+            draw(what, done, total, _amount(done, total) + rate)
+
+        yield report
+
+
+@contextmanager
+def training_progress(*, is_shown: bool = True) -> Iterator["Report"]:
+    """A training's Report for the length of a `with`: bars that stay, with loss and tokens per second, else lines."""
+    if not is_shown:
+        yield lambda *_: None
+    elif not sys.stderr.isatty():
+        yield _TrainingLines()
+    else:
+        with _bars(is_kept=True) as draw:
+            yield lambda stage, done, total, figures: draw(stage, done, total, f"{done} of {total}{_told(figures)}")
+
+
+@contextmanager
+def _bars(*, is_kept: bool) -> Iterator[Callable[[str, int, int, str], None]]:
+    """Bars on a terminal: what, done, total, and the text beside the bar."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -72,17 +100,14 @@ def progress(*, is_kept: bool = False) -> Iterator["Progress"]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=not is_kept) as bars:
-        stages: dict[str, tuple[Any, float, int]] = {}
+        tasks: dict[str, Any] = {}
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in stages:
-                stages[what] = bars.add_task(what, total=total, amount=""), time.monotonic(), done
-            task, began, first = stages[what]
-            seconds = time.monotonic() - began
-            rate = f", {size((done - first) / seconds)}/s" if total >= _MIB and seconds > 0.5 else ""
-            bars.update(task, completed=done, total=total, amount=_amount(done, total) + rate)
+        def draw(what: str, done: int, total: int, text: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, completed=done, amount=text)
+            bars.update(tasks[what], completed=done, total=total, amount=text)
 
-        yield report
+        yield draw
 
 
 class _Lines:
@@ -99,6 +124,33 @@ class _Lines:
         if done >= total and what not in self._ended:
             self._ended.add(what)
             print(f"{what}: done in {time.monotonic() - self._began[what]:.0f} s", file=sys.stderr)
+
+
+class _TrainingLines:
+    """A line when a stage is first heard of, at every twentieth of it, and at its end; with the time left."""
+
+    def __init__(self) -> None:
+        self._began: dict[str, tuple[float, int]] = {}
+        self._next: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        at, first = self._began.setdefault(stage, (time.monotonic(), done))
+        if done < min(self._next.get(stage, 0), total):
+            return
+        self._next[stage] = done + total / 20
+        left = (time.monotonic() - at) / (done - first) * (total - done) if done > first else None
+        rest = "" if left is None or done >= total else f", {_time(left)} left"
+        print(f"{stage}: {done} of {total}{_told(figures)}{rest}", file=sys.stderr, flush=True)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _told(figures: Mapping[str, float]) -> str:
+    """Loss and speed, where there are any."""
+    loss = f", loss {figures['loss']:.4f}" if "loss" in figures else ""
+    return loss + (f", {figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else "")
 
 
 def _amount(done: int, total: int) -> str:

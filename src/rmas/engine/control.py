@@ -1,8 +1,8 @@
 """Controls: the same run with what the messages say taken away. What still works then did not need them.
 
-    shuffled  every question reads the messages of another one of its batch
-    zeroed    every message is zero vectors
-    noise     every latent is replaced by Gaussian noise of its own length
+shuffled  every question reads the messages of another one of its batch
+zeroed    every message is zero vectors
+noise     every latent is replaced by Gaussian noise of its own length
 """
 
 from collections.abc import Callable, Sequence

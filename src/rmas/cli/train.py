@@ -1,0 +1,173 @@
+"""`rmas train inner|outer SYSTEM`: what can be refused is refused before weights load; what is interrupted resumes."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rmas.cli.fetch import make_ready
+from rmas.cli.group import INTERRUPTED, leave
+from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
+from rmas.cli.screen import note, progress, training_progress
+from rmas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rmas.spec import SystemSpec
+    from rmas.system import System
+    from rmas.train.config import InnerConfig, OuterConfig, TrainResult
+
+train = typer.Typer(
+    name="train",
+    help="Train the links of a system: inner, then outer.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_System = Annotated[str, typer.Argument(help="A system's name, its TOML file, or a bundle's folder.")]
+_Out = Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes, with checkpoints, log and curves.")]
+_Data = Annotated[
+    str | None, typer.Option(metavar="SOURCE", help="A JSONL file, hf:DATASET, reasoning_gym:FAMILY or deal:FAMILY.")
+]
+_Config = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings as TOML.")]
+_Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting, over those of the file. Repeatable."),
+]
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")]
+
+
+@train.command()
+def inner(
+    system: _System,
+    out: _Out,
+    data: _Data = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    resume: _Resume = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Train each agent's inner link towards the embeddings of its own model."""
+    from rmas.spec import load_spec
+    from rmas.train.config import InnerConfig, load_config
+
+    spec = load_spec(system).placed(device=device, dtype=dtype)
+    settings = load_config(InnerConfig, config, sets or (), data=data)
+    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
+
+    from rmas.train.inner import train_inner
+
+    with _resumable(out), training_progress(is_shown=_is_first()) as report:
+        result = train_inner(loaded, settings, out, resume=resume, report=report)
+    _tell(result, out)
+
+
+@train.command()
+def outer(
+    system: _System,
+    out: _Out,
+    data: _Data = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    resume: _Resume = False,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Measure gradients and latents as they are now; train nothing.")
+    ] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Train all outer links together, through the unrolled rounds."""
+    from dataclasses import replace
+
+    from rmas.spec import load_spec
+    from rmas.train.config import OuterConfig, load_config
+
+    spec = load_spec(system).placed(device=device, dtype=dtype)
+    given = load_config(OuterConfig, config, sets or (), data=data)
+    settings = replace(
+        given,
+        rounds=spec.rounds if given.rounds is None else given.rounds,
+        latent_steps=spec.latent_steps if given.latent_steps is None else given.latent_steps,
+    )
+    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
+    if diagnose:
+        from rmas.train.diagnose import diagnose as measure
+
+        with training_progress(is_shown=_is_first()) as report:
+            print(measure(loaded, settings, out, report=report))
+        return
+
+    from rmas.train.outer import train_outer
+
+    with _resumable(out), training_progress(is_shown=_is_first()) as report:
+        result = train_outer(loaded, settings, out, resume=resume, report=report)
+    _tell(result, out)
+
+
+def _begin(
+    spec: "SystemSpec",
+    config: "InnerConfig | OuterConfig",
+    out: Path,
+    *,
+    resume: bool,
+    device: str,
+    dtype: str,
+    cache: Path,
+) -> "System":
+    """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
+    from rmas.train.folder import claim_folder
+
+    if _is_first():
+        shown = {"system": spec.name, **vars(config), "out": out, "device": device, "dtype": dtype, "cache": cache}
+        note(" ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None))
+    if not spec.roles:
+        raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
+    _check_files(config, spec)
+    claim_folder(out, config, resume=resume)
+
+    from rmas.system import load_system
+
+    with progress() as report:
+        make_ready(spec, cache, report)
+        return load_system(str(spec.path), cache=cache, device=device, dtype=dtype, progress=report)
+
+
+def _check_files(config: "InnerConfig | OuterConfig", spec: "SystemSpec") -> None:
+    """Read the data where it lies in files. Generators and the hub take longer; training itself asks them."""
+    from rmas.train.data import SOURCES, load_examples
+
+    if not any(source.strip().partition(":")[0] in SOURCES for source in config.data.split(" + ")):
+        load_examples(config, roles=spec.pattern.roles)
+
+
+@contextmanager
+def _resumable(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise leave(f"interrupted. The same command with --resume goes on in {out}.", INTERRUPTED) from None
+
+
+def _tell(result: "TrainResult", out: Path) -> None:
+    if not _is_first():
+        return
+    figures = "".join(f", {name} {value:.4g}" for name, value in result.figures.items())
+    print(f"{result.steps} steps{figures}")
+    if result.is_complete:
+        print(f'{out} is a bundle: rmas ask {out} "Your question"')
+    else:
+        print(f"Not finished: the same command with --resume goes on in {out}.")
+
+
+def _is_first() -> bool:
+    """Whether this is the process that speaks: the only one, or the first of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _shown(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value

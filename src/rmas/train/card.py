@@ -1,0 +1,180 @@
+"""The model card of a trained bundle: a README.md as the hub reads it, from facts alone. No torch.
+
+Nothing is written that a run did not hand in; what nobody measured is "not measured".
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rmas.errors import CheckpointError
+from rmas.train.facts import CardFacts
+from rmas.train.journal import CURVES
+
+CARD = "README.md"
+_CONTROLS = {
+    "accuracy_shuffled": "messages of another question",
+    "accuracy_zeroed": "messages zeroed",
+    "accuracy_noise": "noise of the messages' norm",
+}
+
+
+def write_card(folder: Path, facts: CardFacts) -> None:
+    """Write `README.md` into `folder`, in one go. Raises CheckpointError where that cannot be."""
+    path = folder / CARD
+    unfinished = path.with_name(path.name + ".partial")
+    try:
+        unfinished.write_text(card_text(facts), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as problem:
+        raise CheckpointError(
+            f"{path}: cannot be written ({problem.strerror or problem}). Free some room or check the path."
+        ) from None
+
+
+def card_text(facts: CardFacts) -> str:
+    """The card as Markdown, after a head of YAML."""
+    blocks = [
+        _head(facts),
+        f"# {facts.name}: trained {facts.trained}",
+        _what(facts),
+        _use(),
+        _agents(facts),
+        _links(facts),
+        _training(facts),
+        _figures(facts) if facts.stage == "outer" else _cosines(facts),
+        _limits(facts),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _head(facts: CardFacts) -> str:
+    """The front matter. JSON strings are YAML strings, whatever they hold."""
+    models = sorted({agent.hub_id for agent in facts.agents if agent.hub_id is not None})
+    lines = ["---", "library_name: rmas", "tags:"]
+    lines += [f"- {json.dumps(tag)}" for tag in ("rmas", "recursive-multi-agent", "latent-reasoning", facts.pattern)]
+    lines += ["base_model:", *(f"- {json.dumps(model)}" for model in models)] if models else []
+    return "\n".join([*lines, "# license: yours to choose; the base models keep their own", "---"])
+
+
+def _what(facts: CardFacts) -> str:
+    kind = "learned vectors, the same for every question," if facts.is_constant else "latent vectors"
+    return (
+        f"The links of a recursive multi-agent system: {len(facts.agents)} frozen language models in the pattern "
+        f"`{facts.pattern}` that pass each other {facts.latent_steps} {kind} a turn for {facts.rounds} "
+        f"round{'s' if facts.rounds > 1 else ''}; then `{facts.answerer}` writes the answer. This folder holds links, "
+        "not the models."
+    )
+
+
+def _use() -> str:
+    return """## Use
+
+```sh
+rmas ask FOLDER "Your question"
+```
+
+```python
+from rmas import Question, RecursiveSolver, load_system
+
+solver = RecursiveSolver(load_system("FOLDER"))
+print(solver.solve([Question(text="Your question")])[0].text)
+```"""
+
+
+def _agents(facts: CardFacts) -> str:
+    rows = [
+        (agent.role, agent.hub_id or agent.backbone, agent.revision or "not from the hub", agent.width)
+        for agent in facts.agents
+    ]
+    return "## Agents\n\n" + _table(("role", "model", "revision", "width"), rows)
+
+
+def _links(facts: CardFacts) -> str:
+    rows = [("inner", agent.role, agent.inner, f"{agent.num_parameters:,}") for agent in facts.agents]
+    rows += [("outer", edge.edge, edge.design, f"{edge.num_parameters:,}") for edge in facts.edges]
+    total = sum(agent.num_parameters for agent in facts.agents) + sum(edge.num_parameters for edge in facts.edges)
+    rows.append(("all", "", "", f"{total:,}"))
+    table = _table(("link", "of", "design", "parameters"), rows)
+    return f"## Links\n\n{table}\n\nTrained here: {facts.trained}. Digest `{facts.digest}`."
+
+
+def _training(facts: CardFacts) -> str:
+    ended = "" if facts.is_complete else ", stopped before its end"
+    kept = f"; kept: step {facts.best_step}, the best on dev" if facts.dev is not None else ""
+    lines = [
+        f"- stage: {facts.stage}",
+        f"- data: `{facts.config['data']}`, {facts.num_train:,} examples to train on, {facts.num_dev:,} held out (dev)",
+        f"- steps: {facts.steps:,} of {facts.config['steps']:,}{ended}{kept}",
+        "- versions: " + ", ".join(f"{name} {number}" for name, number in facts.versions.items()),
+        *(f"- note: {note}" for note in facts.notes),
+    ]
+    rows = [(key, f"`{_shown(value)}`") for key, value in facts.config.items() if key != "data"]
+    picture = f"\n\n![Loss and dev accuracy by step]({CURVES})" if facts.has_curves else ""
+    return "## Training\n\n" + "\n".join(lines) + "\n\n" + _table(("setting", "value"), rows) + picture
+
+
+def _cosines(facts: CardFacts) -> str:
+    """Each inner link's dev cosine, beside what it began with and what one constant vector reaches."""
+    dev = facts.dev or {}
+    header = ("agent", "cosine", "before training", "best constant", "norm, of the target's")
+    names = ("cosine_{}", "cosine_{}_start", "cosine_{}_constant", "norm_{}")
+    rows = [(agent.role, *(_number(dev, name.format(agent.role)) for name in names)) for agent in facts.agents]
+    told = "How near the links come to the embeddings that follow; how well the system answers is not measured here."
+    return f"## Dev figures\n\n{_table(header, rows)}\n\nDev loss: {_number(dev, 'loss')}. {told}"
+
+
+def _figures(facts: CardFacts) -> str:
+    """Dev accuracy with its standard error, after each round, and with each control in the messages' place."""
+    dev = facts.dev or {}
+    names = {f"accuracy_r{number}": f"the messages, answered after round {number}" for number in range(1, facts.rounds)}
+    names |= {"accuracy": f"the messages, answered after round {facts.rounds}"} | _CONTROLS
+    rows = [(label, _rate(dev, name)) for name, label in names.items()]
+    text = f"## Dev figures\n\n{_table(('agents receive', 'accuracy'), rows)}\n\nDev loss: {_number(dev, 'loss')}."
+    if {"accuracy", "accuracy_shuffled", "n"} <= dev.keys():
+        gap = dev["accuracy"] - dev["accuracy_shuffled"]
+        error = math.hypot(_error(dev, "accuracy"), _error(dev, "accuracy_shuffled"))
+        text += f" What the messages' content is worth (real less shuffled): {gap:+.3f} ± {error:.3f}."
+    return text + " ± is one standard error; answers are greedy and right only if they match exactly."
+
+
+def _limits(facts: CardFacts) -> str:
+    lines = ["The links fit these models and no others; loading them into another system is refused."]
+    if "accuracy" not in (facts.dev or {}):
+        lines.append("No accuracy was measured in this training.")
+    if facts.dev is not None:
+        lines.append("The figures above are of training's own dev questions, not of a test set.")
+    if facts.dev is not None and facts.num_dev_evaluations > 1:
+        lines.append(f"The kept step is the best of {facts.num_dev_evaluations} dev evaluations, so they flatter it.")
+    if facts.is_constant:
+        lines.append("Its messages are constants: a control, no collaboration.")
+    elif facts.stage == "outer" and "accuracy_shuffled" not in (facts.dev or {}):
+        lines.append("Shuffled messages were not measured: whether the messages carry content is not known.")
+    if not facts.is_complete:
+        lines.append("The training was stopped before its end.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _rate(dev: Mapping[str, float], name: str) -> str:
+    if name not in dev:
+        return "not measured"
+    return f"{dev[name]:.3f} ± {_error(dev, name):.3f} (n = {dev['n']:,.0f})" if "n" in dev else f"{dev[name]:.3f}"
+
+
+def _number(dev: Mapping[str, float], name: str) -> str:
+    return f"{dev[name]:.4f}" if name in dev else "not measured"
+
+
+def _error(dev: Mapping[str, float], name: str) -> float:
+    """The binomial standard error of an accuracy."""
+    return math.sqrt(dev[name] * (1 - dev[name]) / dev["n"])
+
+
+def _shown(value: object) -> str:
+    return json.dumps(dict(value) if isinstance(value, Mapping) else value, ensure_ascii=False)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,221 @@
+"""What a training may be told: the data, the loop, the objective. One flat TOML table each. No torch.
+
+`load_config` reads a file, then `--set` lines, then what the caller gives; `to_toml` writes what it read, so the
+`config.toml` of a finished run is the `--config` of the next.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from rmas.designs import STARTS
+from rmas.errors import ConfigError, unknown
+from rmas.prompt import KINDS, Kind
+from rmas.settings import require, require_latent_steps
+from rmas.tomlfile import read_toml
+from rmas.train.typed import fit, worded
+
+Objective = Literal["rollout", "teacher_forced", "mixed"]
+Probe = Literal["shuffled", "zeroed", "noise"]  # what stands in for the messages when their use is measured
+PROBES: tuple[Probe, ...] = get_args(Probe)
+Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the loss
+
+
+class TrainResult(NamedTuple):
+    """What a training came to. `is_complete`: False where it stopped early and can be resumed."""
+
+    steps: int
+    figures: Mapping[str, float]
+    is_complete: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where examples come from. `columns`: what we call a column -> its name in the file."""
+
+    data: str
+    kind: Kind = "open"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    dev: int = 200  # examples held out
+    limit: int | None = None  # examples read at most
+    data_seed: int = 0
+    answer_after: str | None = None  # the answer is what stands behind this mark, e.g. "####"
+    solution_as_target: bool = False  # what stands before the mark becomes the role target
+
+    def __post_init__(self) -> None:
+        require(bool(self.data.strip()), "data", repr(self.data), "a file, a dataset's id or a generator")
+        if self.kind not in KINDS:
+            raise ConfigError(unknown("task kind", self.kind, KINDS))
+        require(self.dev >= 0, "dev", self.dev, "0 (hold out none) or more")
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "1 or more")
+        require(self.answer_after != "", "answer_after", "empty", "the mark before the answer, such as ####")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig(DataConfig):
+    """Steps, optimiser and schedule. `batch_size` counts what one optimiser step sees, over all processes."""
+
+    steps: int = 300
+    batch_size: int = 16
+    micro_batch: int | None = None  # None: the whole batch at once
+    lr: float = 3e-4
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.0
+    warmup: int = 10  # steps
+    decay: Literal["cosine", "constant"] = "cosine"
+    clip: float = 1.0  # the longest gradient; inf: no clipping
+    seed: int = 42
+    save_every: int = 50  # steps
+    dev_every: int = 50  # steps
+    patience: int = 0  # dev evaluations without a better one before the end; 0: no early stop
+    start: str | None = None  # None: what the system has
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("steps", "batch_size", "save_every", "dev_every"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        for name in ("warmup", "patience", "seed"):
+            require(vars(self)[name] >= 0, name, vars(self)[name], "0 or more")
+        fits = self.micro_batch is None or 1 <= self.micro_batch <= self.batch_size
+        require(fits, "micro_batch", self.micro_batch, f"1 to batch_size ({self.batch_size})")
+        require(0 < self.lr < float("inf"), "lr", self.lr, "a number above 0")
+        require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers of 0 or more, below 1")
+        require(0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "0 or more")
+        require(self.clip > 0, "clip", self.clip, "above 0; inf for no clipping")
+        _require_known("decay", self.decay, ("cosine", "constant"))
+        if self.start is not None:
+            _require_known("start", self.start, STARTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerConfig(LoopConfig):
+    """The inner stage: each agent's inner link towards its own embeddings. `batch_size` counts vectors."""
+
+    steps: int = 1000
+    batch_size: int = 1024
+    lr: float = 5e-4
+    norm_weight: float = 0.0  # of the term that matches norms, beside 1 - cos
+    target: Literal["next_token", "soft_token"] = "next_token"
+    positions: Literal["target", "all"] = "target"
+    tau: float = 1.0  # temperature of the soft token
+    max_length: int = 2048  # tokens of prompt and target
+    roles: tuple[str, ...] = ()  # empty: all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.norm_weight < float("inf"), "norm_weight", self.norm_weight, "0 or more")
+        _require_known("target", self.target, ("next_token", "soft_token"))
+        _require_known("positions", self.positions, ("target", "all"))
+        require(0 < self.tau < float("inf"), "tau", self.tau, "a number above 0")
+        require(self.max_length >= 2, "max_length", self.max_length, "2 or more")
+        require(len(set(self.roles)) == len(self.roles), "roles", list(self.roles), "each role once")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterConfig(LoopConfig):
+    """The outer stage: all outer links through the unrolled rounds. `batch_size` counts questions."""
+
+    objective: Objective = "rollout"
+    mixed_until: float = 0.5  # fraction of the steps over which teacher forcing fades from 1 to 0
+    rounds: int | None = None  # None: the system's
+    latent_steps: int | None = None  # None: the system's
+    curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step
+    earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
+    train_inner: bool = False
+    checkpointed: bool = True
+    target_cap: int = 80  # first states of a role target, in teacher forcing
+    max_new_tokens: int = 32  # of a dev answer
+    dev_batch: int = 32
+    probes: tuple[Probe, ...] = ("shuffled",)  # measured at each dev evaluation beside the real messages
+    minutes: float | None = None  # stop cleanly after that much time
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_known("objective", self.objective, get_args(Objective))
+        require(0 < self.mixed_until <= 1, "mixed_until", self.mixed_until, "above 0, at most 1")
+        require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        require_latent_steps(self.latent_steps)
+        starts = [step for step, _, _ in self.curriculum]
+        legal = all(step >= 0 and rounds >= 1 and latent >= 0 for step, rounds, latent in self.curriculum)
+        expected = "rows of (from step, rounds, latent steps) with rising steps, each step and latent steps 0 or more"
+        require(legal and starts == sorted(set(starts)), "curriculum", list(self.curriculum), expected)
+        require(0 <= self.earlier_weight < float("inf"), "earlier_weight", self.earlier_weight, "0 or more")
+        for name in ("target_cap", "max_new_tokens", "dev_batch"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        for probe in self.probes:
+            _require_known("probe", probe, PROBES)
+        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+
+
+C = TypeVar("C", bound=DataConfig)
+
+
+def load_config(cls: type[C], file: Path | None, sets: Sequence[str], **given: Any) -> C:
+    """A config from `file`, then `key=value` lines, then what is given and not None: later ones win.
+
+    Raises ConfigError: file, line, key and what was expected, or the nearest key.
+    """
+    hints, values = get_type_hints(cls), dict[str, Any]()
+    known = [part.name for part in fields(cls)]
+    if file is not None:
+        read = read_toml(file, ConfigError)
+        read.only(read.table, known)
+        for key, value in read.table.items():
+            try:
+                values[key] = fit(value, hints[key])
+            except TypeError:
+                raise read.fail(key, f"expected {worded(hints[key])}, got {value!r}.") from None
+    for line in sets:
+        _set(values, line, hints, known)
+    values |= {key: value for key, value in given.items() if value is not None}
+    if "data" not in values:
+        raise ConfigError("data: none given. Pass --data with a file, a dataset's id or a generator.")
+    return cls(**values)
+
+
+def to_toml(config: DataConfig) -> str:
+    """The whole config as TOML, in the order of its fields. What is None or an empty table is left out."""
+    table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(config).items()}
+    return tomli_w.dumps({key: value for key, value in table.items() if value is not None and value != {}})
+
+
+def differences(a: C, b: C) -> list[tuple[str, Any, Any]]:
+    """(key, a's value, b's value) of every key on which two configs of one kind differ."""
+    return [(key, value, vars(b)[key]) for key, value in vars(a).items() if value != vars(b)[key]]
+
+
+def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        raise ConfigError(unknown(kind, name, known))
+
+
+def _set(values: dict[str, Any], line: str, hints: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Put one `key=value` or `key.name=value` into `values`; the value is TOML, else taken as it stands."""
+    path, equals, text = line.partition("=")
+    key, dot, name = path.strip().partition(".")
+    if not equals:
+        raise ConfigError(f"--set {line}: expected key=value.")
+    if key not in known:
+        raise ConfigError(f"--set {line}: {unknown('key', key, known)}")
+    if dot and get_origin(hints[key]) is not Mapping:
+        raise ConfigError(f"--set {line}: {key} is no table. Write {key}={text}.")
+    for value in (*_parsed(text), text):
+        try:
+            fitting = fit({name: value} if dot else value, hints[key])
+        except TypeError:
+            continue
+        values[key] = {**values.get(key, {}), **fitting} if dot else fitting
+        return
+    raise ConfigError(f"--set {line}: {key}: expected {worded(hints[key])}, got {text!r}.")
+
+
+def _parsed(text: str) -> tuple[Any, ...]:
+    """`text` as one TOML value; nothing if it is none."""
+    try:
+        return tuple(tomllib.loads(f"value = {text}").values()) if "\n" not in text else ()
+    except tomllib.TOMLDecodeError:
+        return ()

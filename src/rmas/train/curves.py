@@ -1,0 +1,140 @@
+"""The picture of a training: loss to the left, to the right what the stage is about. No torch.
+
+Outer: dev `accuracy` with real and with false messages (`accuracy_shuffled`, …), with bands from the number of
+questions `n`. Inner: each role's dev `cosine_ROLE`, with the best constant's beside it (`cosine_ROLE_constant`).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Lines = Sequence[Mapping[str, Any]]
+
+# A dev figure -> what the picture calls it.
+_ACCURACIES = {
+    "accuracy": "the messages",
+    "accuracy_shuffled": "another question's",
+    "accuracy_zeroed": "zeros",
+    "accuracy_noise": "noise of their norm",
+}
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind
+_LOOK: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 2.8,
+}
+
+
+def has_curves(lines: Lines) -> bool:
+    """Whether there is a loss to draw."""
+    return any(_points(lines, event, "loss") for event in ("step", "dev"))
+
+
+def draw(lines: Lines, path: Path) -> None:
+    """Write the picture as PNG, 200 dots an inch. Bands are 95 %. Touches no global state of matplotlib."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    has_accuracy, roles = bool(_points(lines, "dev", "accuracy")), _roles(lines)
+    num_panels = 2 if has_accuracy or roles else 1
+    with rc_context(_LOOK):
+        figure = Figure(figsize=(3.5 * num_panels, 2.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, num_panels, squeeze=False)[0]
+        _draw_loss(panels[0], lines)
+        if has_accuracy:
+            _draw_accuracy(panels[1], lines)
+        elif roles:
+            _draw_cosines(panels[1], lines, roles)
+        figure.savefig(path, dpi=200)
+
+
+def _draw_loss(axes: "Axes", lines: Lines) -> None:
+    """Every step's loss, pale, with its running mean, and the dev loss as points."""
+    from matplotlib.ticker import LogLocator
+
+    train, dev = _points(lines, "step", "loss"), _points(lines, "dev", "loss")
+    mean = _running_mean(train)
+    if train:
+        axes.plot(*zip(*train, strict=True), color=_COLOURS[0], alpha=0.25, linewidth=0.6)
+        axes.plot(*zip(*mean, strict=True), color=_COLOURS[0], label="train")
+    if dev:
+        axes.plot(*zip(*dev, strict=True), color=_COLOURS[1], label="dev", marker="o", linestyle="--", linewidth=0.8)
+    levels = [level for _, level in [*mean, *dev]]
+    if 0 < 8 * min(levels) < max(levels):
+        axes.set_yscale("log", subs=())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set(title="Loss", xlabel="step")
+    axes.legend()
+
+
+def _draw_accuracy(axes: "Axes", lines: Lines) -> None:
+    """Dev accuracy with the real messages and with each control in their place."""
+    counts = dict(_points(lines, "dev", "n"))
+    for colour, (name, label) in zip(_COLOURS, _ACCURACIES.items(), strict=False):
+        points = _points(lines, "dev", name)
+        if not points:
+            continue
+        steps = [step for step, _ in points]
+        style = "-" if name == "accuracy" else "--"
+        axes.plot(*zip(*points, strict=True), color=colour, label=label, linestyle=style, marker="o")
+        if counts.keys() >= set(steps):
+            errors = [1.96 * math.sqrt(p * (1 - p) / counts[step]) for step, p in points]
+            low = [max(p - error, 0.0) for (_, p), error in zip(points, errors, strict=True)]
+            high = [min(p + error, 1.0) for (_, p), error in zip(points, errors, strict=True)]
+            axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set(title="Dev accuracy", xlabel="step", ylim=(-0.02, 1.02))
+    axes.legend(title="Agents receive", alignment="left")
+
+
+def _draw_cosines(axes: "Axes", lines: Lines, roles: Sequence[str]) -> None:
+    """Each role's dev cosine, and, dotted, what one constant vector would reach."""
+    for number, role in enumerate(roles):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(*zip(*_points(lines, "dev", f"cosine_{role}"), strict=True), color=colour, label=role, marker="o")
+        constant = _points(lines, "dev", f"cosine_{role}_constant")
+        axes.plot(*zip(*constant, strict=True), color=colour, linestyle=":")
+    axes.set(title="Dev cosine (dotted: the best constant)", xlabel="step")
+    axes.legend()
+
+
+def _roles(lines: Lines) -> list[str]:
+    """The roles whose dev cosine is in the log, in its order."""
+    names = dict.fromkeys(name for line in lines if line["event"] == "dev" for name in line)
+    found = (name.removeprefix("cosine_").removesuffix("_constant") for name in names if name.endswith("_constant"))
+    return [role for role in found if _points(lines, "dev", f"cosine_{role}")]
+
+
+def _points(lines: Lines, event: str, name: str) -> list[tuple[int, float]]:
+    """(step, value) of every line of `event` that has a finite number under `name`."""
+    return [
+        (line["step"], float(line[name]))
+        for line in lines
+        if line["event"] == event and isinstance(line.get(name), int | float) and math.isfinite(line[name])
+    ]
+
+
+def _running_mean(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The mean over a fiftieth of the run to either side, so that a point stands over its own steps."""
+    reach = len(points) // 50
+    levels = [level for _, level in points]
+    windows = [levels[max(0, i - reach) : i + reach + 1] for i in range(len(points))]
+    return [(step, sum(window) / len(window)) for (step, _), window in zip(points, windows, strict=True)]

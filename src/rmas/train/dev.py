@@ -1,0 +1,126 @@
+"""Dev figures: loss and greedy accuracy, round by round, and the same with the messages' content taken away.
+
+The gap between the accuracy and that of shuffled messages is the curve to watch: without it the links have learned
+a constant.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+from rmas.engine import Channel, ConstantChannel, Controlled, Heads, LastTurn, LatentChannel, run, speak
+from rmas.settings import Control, Sampling
+from rmas.system import System
+from rmas.train.data import Example
+from rmas.train.objective import answer_ids, answer_nll
+from rmas.train.team import ALONE, Team
+
+
+class Reply(NamedTuple):
+    """What the answerer would say after `round`, and the cross-entropy of the right answer there."""
+
+    round: int
+    text: str
+    nll: float
+    is_right: bool
+
+
+@torch.inference_mode()
+def replies(
+    system: System,
+    examples: Sequence[Example],
+    *,
+    rounds: int,
+    channel: Channel,
+    max_new_tokens: int,
+    every_round: bool = True,
+    heads: Heads | None = None,
+) -> list[list[Reply]]:
+    """Greedy answers of one batch, after each round (or the last alone): one list an example.
+
+    Right is the exact answer, white space around it apart. One run serves all rounds: what the answerer reads in
+    round r does not depend on the rounds to come.
+    """
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    found: list[list[Reply]] = [[] for _ in examples]
+
+    def listen(turn: LastTurn) -> None:
+        backbone = turn.agent.backbone
+        nll_B = answer_nll(turn, [answer_ids(backbone, example, turn.round) for example in examples])
+        *_, rows = speak(backbone, turn.read(), sampling, [torch.Generator()] * len(examples))
+        for place, (example, row, nll) in enumerate(zip(examples, rows, nll_B.tolist(), strict=True)):
+            is_right = row.text.strip() == example.answer_in(turn.round)
+            found[place].append(Reply(turn.round, row.text, nll, is_right))
+
+    run(
+        system,
+        [example.question for example in examples],
+        rounds=rounds,
+        channel=channel,
+        speak=listen,
+        early=listen if every_round else None,
+        heads=heads,
+    )
+    return found
+
+
+def measure(
+    system: System,
+    examples: Sequence[Example],
+    *,
+    rounds: int,
+    latent_steps: int,
+    probes: Sequence[Control],
+    batch_size: int,
+    max_new_tokens: int,
+    team: Team = ALONE,
+) -> Mapping[str, float]:
+    """`loss`, `accuracy`, `accuracy_r1` … and `accuracy_PROBE`, over all examples; each process takes its batches."""
+    plain = latent_channel(system, latent_steps)
+    channels = {"": plain} | {probe: Controlled(channel=plain, control=probe) for probe in probes}
+    listening = [] if plain.is_silent else list(probes)
+    names = [*(f"accuracy_r{r}" for r in range(1, rounds + 1)), *(f"accuracy_{probe}" for probe in listening), "loss"]
+    totals = dict.fromkeys(names, 0.0)
+    for batch in team.share(list(batches_of(examples, batch_size))):
+        heads = Heads(room=max(latent_steps, max_new_tokens, _longest(system, batch)))
+        for probe, channel in channels.items():
+            if probe and (plain.is_silent or len(batch) < 2):
+                continue
+            said = replies(
+                system,
+                batch,
+                rounds=rounds,
+                channel=channel,
+                max_new_tokens=max_new_tokens,
+                every_round=not probe,
+                heads=heads,
+            )
+            for rows in said:
+                for reply in rows:
+                    name = f"accuracy_r{reply.round}" if not probe else f"accuracy_{probe}"
+                    totals[name] += reply.is_right
+            totals["loss"] += 0.0 if probe else sum(rows[-1].nll for rows in said)
+    figures = {name: total / len(examples) for name, total in team.total(totals).items()}
+    return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
+
+
+def latent_channel(system: System, latent_steps: int) -> LatentChannel | ConstantChannel:
+    """How a system thinks at inference: in latents, unless its links have learned all messages by heart."""
+    return (ConstantChannel if system.spec.is_constant else LatentChannel)(latent_steps=latent_steps)
+
+
+def batches_of(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """All examples in batches of like length and of near-equal size, none of a single row where that can be."""
+    ordered = sorted(examples, key=lambda example: len(example.question.text))
+    number = max(1, -(-len(ordered) // size))
+    borders = [len(ordered) * i // number for i in range(number + 1)]
+    for first, last in pairwise(borders):
+        if first < last:
+            yield ordered[first:last]
+
+
+def _longest(system: System, examples: Sequence[Example]) -> int:
+    backbone = system.agents[system.pattern.answerer].backbone
+    return max(len(backbone.encode(example.answer)) + 1 for example in examples)

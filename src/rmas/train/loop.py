@@ -1,0 +1,212 @@
+"""The loop: AdamW with warm-up and cosine, clipping, checkpoints, dev evaluations, and a stop that loses nothing.
+
+Nothing here holds hidden state: whatever is random in a step is drawn from (seed, step), so the position in the data
+and the random state are the step's number, and a resumed run ends with the same bits as one that was never stopped.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from rmas.errors import NumericsError
+from rmas.train.config import LoopConfig, Report
+from rmas.train.journal import Journal
+from rmas.train.store import Store
+from rmas.train.team import ALONE, Team
+
+_log = logging.getLogger(__name__)
+
+
+class StepResult(NamedTuple):
+    """What one step made, besides gradients: the mean loss of this process's share, times its share of the batch."""
+
+    loss: float
+    tokens: int
+    figures: Mapping[str, float] = {}
+
+
+class DevResult(NamedTuple):
+    """`score` is compared, higher is better; `figures` are written down."""
+
+    score: tuple[float, ...]
+    figures: Mapping[str, float]
+
+
+class FitResult(NamedTuple):
+    """`best_step` and `score` are those of the parameters that the run ends with."""
+
+    steps: int
+    best_step: int
+    score: tuple[float, ...]
+    is_complete: bool
+
+
+def fit(
+    parameters: Mapping[str, nn.Parameter],
+    step: Callable[[int], StepResult],
+    config: LoopConfig,
+    store: Store,
+    journal: Journal | None,
+    *,
+    evaluate: Callable[[int], DevResult] | None = None,
+    report: Report,
+    stage: str,
+    batch_of: Callable[[int], Any] | None = None,
+    minutes: float | None = None,
+    team: Team = ALONE,
+    groups: Iterable[Iterable[str]] = (),
+) -> FitResult:
+    """Train `parameters` in place: step(i) leaves the gradients of global batch i. Ends with the best by `evaluate`.
+
+    `groups`: names that are clipped together (default: all). `batch_of(i)`: what to keep on disk when step i is not
+    finite. Raises NumericsError, after keeping it; the last checkpoint then still stands.
+    """
+    run = _Run(parameters, config, team)
+    stored = store.latest()
+    if stored is not None:
+        run.restore(stored.step, stored.tensors, stored.state)
+    began, clip_groups = time.monotonic(), [list(group) for group in groups] or [list(parameters)]
+    if evaluate is not None and run.done == 0:
+        run.judge(evaluate(0), journal)
+    while run.done < config.steps and not run.is_patience_out:
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            run.save(store)
+            return FitResult(run.done, run.best_step, run.score, is_complete=False)
+        started = time.monotonic()
+        try:
+            result = run.advance(step, clip_groups)
+        except NumericsError as problem:
+            raise _keep_batch(store.folder.parent, run.done, problem, batch_of) from None
+        rate = result.tokens / max(time.monotonic() - started, 1e-9)
+        figures = {"loss": result.loss, "tokens_per_second": rate} | dict(result.figures)
+        if journal is not None:
+            journal.write(run.done, "step", figures | {"lr": run.rate(run.done - 1)})
+        report(stage, run.done, config.steps, figures)
+        is_last = run.done == config.steps
+        if evaluate is not None and (run.done % config.dev_every == 0 or is_last):
+            run.judge(evaluate(run.done), journal)
+        if run.done % config.save_every == 0 or is_last or run.is_patience_out:
+            run.save(store)
+    if evaluate is not None:
+        run.take_best()
+    return FitResult(run.done, run.best_step if evaluate else run.done, run.score, is_complete=True)
+
+
+def learning_rate(config: LoopConfig, step: int) -> float:
+    """The rate of 0-based `step`: a linear warm-up, then half a cosine to 0 (or constant)."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    if config.decay == "constant":
+        return config.lr
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@final
+class _Run:
+    """Parameters, optimiser and counters: all that a checkpoint holds."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter], config: LoopConfig, team: Team) -> None:
+        self.parameters, self._config, self._team = parameters, config, team
+        matrices = [p for p in parameters.values() if p.ndim > 1]
+        others = [p for p in parameters.values() if p.ndim <= 1]  # biases and norms do not decay
+        self.optimizer = torch.optim.AdamW(
+            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=config.lr,
+            betas=config.betas,
+            foreach=False,
+        )
+        self.done, self.best_step, self.worse = 0, 0, 0
+        self.score: tuple[float, ...] = ()
+        self.best: dict[str, Tensor] = {}
+
+    @property
+    def is_patience_out(self) -> bool:
+        return 0 < self._config.patience <= self.worse
+
+    def rate(self, step: int) -> float:
+        return learning_rate(self._config, step)
+
+    def advance(self, step: Callable[[int], StepResult], clip_groups: list[list[str]]) -> StepResult:
+        """One optimiser step. Raises NumericsError for a loss or gradient that is not finite; changes nothing then."""
+        self.optimizer.zero_grad(set_to_none=True)
+        result = step(self.done)
+        loss, tokens = self._team.sum_up(list(self.parameters.values()), result.loss, result.tokens)
+        norms = [self._clip(names) for names in clip_groups]
+        norm = math.hypot(*norms)
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise NumericsError(f"the loss is {loss}, the gradient's norm {norm}.")
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(self.done)
+        self.optimizer.step()
+        self.done += 1
+        return StepResult(loss, tokens, {"gradient_norm": norm} | dict(result.figures))
+
+    def _clip(self, names: list[str]) -> float:
+        chosen = [self.parameters[name] for name in names if self.parameters[name].grad is not None]
+        return float(torch.nn.utils.clip_grad_norm_(chosen, self._config.clip, foreach=False)) if chosen else 0.0
+
+    def judge(self, dev: DevResult, journal: Journal | None) -> None:
+        """Write a dev evaluation down, and keep the parameters if it is the best."""
+        if journal is not None:
+            journal.write(self.done, "dev", dev.figures)
+        if dev.score > self.score or not self.score:
+            self.score, self.best_step, self.worse = dev.score, self.done, 0
+            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        else:
+            self.worse += 1
+
+    @torch.no_grad()
+    def take_best(self) -> None:
+        for name, tensor in self.best.items():
+            self.parameters[name].copy_(tensor)
+
+    def save(self, store: Store) -> None:
+        if not self._team.is_first:
+            return
+        tensors = {f"parameter.{name}": p.detach() for name, p in self.parameters.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"adam.{key}.{name}"] = value
+        state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse}
+        store.save(self.done, tensors, state | {"seed": self._config.seed})
+
+    @torch.no_grad()
+    def restore(self, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(tensors[f"parameter.{name}"])
+            if f"best.{name}" in tensors:
+                self.best[name] = tensors[f"best.{name}"].to(parameter.device)
+            adam = {
+                key: tensors[f"adam.{key}.{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"adam.{key}.{name}" in tensors
+            }
+            if adam:
+                self.optimizer.state[parameter] = {
+                    key: value if key == "step" else value.to(parameter.device) for key, value in adam.items()
+                }
+        self.done, self.best_step = done, int(state["best_step"])
+        self.score, self.worse = tuple(state["score"]), int(state["worse"])
+
+
+def _keep_batch(
+    folder: Path, step: int, problem: NumericsError, batch_of: Callable[[int], Any] | None
+) -> NumericsError:
+    """Write what step `step` was given beside the run; the error that says where."""
+    path = folder / f"failed-step-{step + 1:08d}.json"
+    batch = None if batch_of is None else batch_of(step)
+    path.write_text(json.dumps({"step": step + 1, "problem": str(problem), "batch": batch}, indent=2) + "\n")
+    _log.warning("step %d is not finite; its batch is in %s", step + 1, path)
+    return NumericsError(
+        f"step {step + 1}: {str(problem).rstrip('.')}. Its batch is in {path}; "
+        "the last checkpoint stands: lower lr and start anew, or resume to see whether it comes again."
+    )

@@ -1,0 +1,209 @@
+"""Outer objectives: what the links are trained for. All walk `engine.run`; they differ in its channel.
+
+    rollout         agents think in latents of their own, as at inference; eq. (6)
+    teacher_forced  the release's scheme: states at the tokens of role targets, the first 80 of them
+    mixed           a seeded draw between the two, from all teacher-forced to all rollout
+
+`B` batch, `T` target tokens, `N` real target tokens of the batch, `D` width, `V` vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from rmas.backbone import Backbone
+from rmas.engine import (
+    Agent,
+    Channel,
+    ConstantChannel,
+    Heads,
+    Inbox,
+    LastTurn,
+    LatentChannel,
+    Payload,
+    Thought,
+    read,
+    run,
+    target_states,
+)
+from rmas.errors import ConfigError, QuestionError
+from rmas.prompt import Prompt
+from rmas.system import System
+from rmas.train.data import Example
+
+_CHUNK = 64  # rows of logits held at a time
+
+
+def outer_loss(
+    system: System, examples: Sequence[Example], *, rounds: int, channel: Channel, earlier_weight: float = 0.0
+) -> Tensor:
+    """One run, and each example's cross-entropy: the mean over its answer's tokens -> nll_RB, round by round.
+
+    Rounds that no weight asks for are not computed: with `earlier_weight` 0 there is one row, the last round's.
+    """
+    nll: list[Tensor] = []
+    checkpointed = isinstance(channel, LatentChannel | ForcedChannel) and channel.checkpointed
+    ids = [[answer_ids(_answerer(system), example, r) for example in examples] for r in range(1, rounds + 1)]
+
+    def listen(turn: LastTurn) -> None:
+        targets = ids[turn.round - 1]
+        if not checkpointed or turn.round == rounds:
+            nll.append(answer_nll(turn, targets))
+            return
+
+        def again(*payloads: Payload) -> Tensor:
+            inbox = dict(zip(turn.inbox, payloads, strict=True))
+            return answer_nll(replace(turn, inbox=inbox), targets)
+
+        if turn.heads is not None:  # outside the checkpoint, so that a backward pass does not read it again
+            turn.heads.state(turn.agent, turn.prompts, turn.inbox)
+        nll.append(cast(Tensor, checkpoint(again, *turn.inbox.values(), use_reentrant=False)))
+
+    room = max(channel.message_length, max(len(row) for rows in ids for row in rows))
+    run(
+        system,
+        [example.question for example in examples],
+        rounds=rounds,
+        channel=channel,
+        speak=listen,
+        early=listen if earlier_weight else None,
+        heads=Heads(room=room),
+    )
+    return torch.stack(nll)
+
+
+def weigh(nll_RB: Tensor, earlier_weight: float) -> Tensor:
+    """The weighted mean over rounds -> (B,): the last round counts 1, each earlier one `earlier_weight`."""
+    weights_R = torch.full((len(nll_RB),), earlier_weight, dtype=nll_RB.dtype, device=nll_RB.device)
+    weights_R[-1] = 1.0
+    return (nll_RB * weights_R[:, None]).sum(0) / weights_R.sum()
+
+
+def answer_ids(backbone: Backbone, example: Example, round_number: int) -> tuple[int, ...]:
+    """What the answerer should write in this round: the answer's tokens and the end of the text."""
+    return (*backbone.encode(example.answer_in(round_number)), backbone.end_id)
+
+
+def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]]) -> Tensor:
+    """The mean cross-entropy of each row's target -> nll_B, float32 or wider. Logits at target positions only."""
+    backbone = turn.agent.backbone
+    length = max(len(target) for target in targets)
+    ids_BT = torch.tensor([[*target, *[0] * (length - len(target))] for target in targets], device=backbone.device)
+    sizes_B = torch.tensor([len(target) for target in targets], device=backbone.device)
+    is_real_BT = torch.arange(length, device=backbone.device) < sizes_B[:, None]
+    h_BTD = target_states(backbone, turn.read(), ids_BT)
+    nll_N = chunked_nll(backbone, h_BTD[is_real_BT], ids_BT[is_real_BT])
+    row_N = torch.arange(len(targets), device=backbone.device).repeat_interleave(sizes_B)
+    return torch.zeros(len(targets), dtype=nll_N.dtype, device=nll_N.device).index_add(0, row_N, nll_N) / sizes_B
+
+
+def chunked_nll(backbone: Backbone, h_ND: Tensor, ids_N: Tensor, *, chunk: int = _CHUNK) -> Tensor:
+    """Cross-entropy at each position -> nll_N. Never more than `chunk` rows of logits at a time."""
+    return cast(Tensor, _ChunkedNLL.apply(h_ND, ids_N, backbone, chunk))
+
+
+class _ChunkedNLL(torch.autograd.Function):
+    """Each row's loss depends on its own state alone, so its gradient is made with it and only scaled later."""
+
+    @staticmethod
+    def forward(ctx: Any, h_ND: Tensor, ids_N: Tensor, backbone: Backbone, chunk: int) -> Tensor:
+        losses, slopes = [], []
+        for h_CD, ids_C in zip(h_ND.split(chunk), ids_N.split(chunk), strict=True):
+            with torch.enable_grad():
+                h_CD = h_CD.detach().requires_grad_(ctx.needs_input_grad[0])
+                logits_CV = backbone.logits(h_CD)
+                logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
+                nll_C = torch.nn.functional.cross_entropy(logits_CV, ids_C, reduction="none")
+                if ctx.needs_input_grad[0]:
+                    slopes += torch.autograd.grad(nll_C.sum(), h_CD)
+            losses.append(nll_C.detach())
+        if slopes:
+            ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        (slope_ND,) = ctx.saved_tensors
+        return slope_ND * slopes[0][:, None].to(slope_ND.dtype), None, None, None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ForcedChannel:
+    """The release's scheme, for comparison: a message is made of the states at the tokens of a role's target text.
+
+    `targets`: per role one text a row. The first `cap` states are sent. As released, the state before the first
+    target token, which is the first one sent at inference, is not among them (method: a known departure).
+    """
+
+    targets: Mapping[str, Sequence[str]]
+    cap: int = 80
+    checkpointed: bool = False
+
+    @property
+    def is_silent(self) -> bool:
+        return False
+
+    @property
+    def message_length(self) -> int:
+        return self.cap
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        if heads is not None and self.checkpointed:
+            heads.state(agent, prompts, inbox)
+        backbone = agent.backbone
+        rows = [backbone.encode(text)[: self.cap] for text in self.targets[agent.role]]
+        if (empty := next((i for i, row in enumerate(rows) if not row), None)) is not None:
+            raise QuestionError(f"row {empty + 1} of the batch has an empty target for {agent.role}. Fill it in.")
+        lengths: tuple[int, ...] = ()
+
+        def turn(*payloads: Payload) -> Tensor:
+            nonlocal lengths
+            start = read(agent, prompts, dict(zip(inbox, payloads, strict=True)), heads=heads)
+            lengths = start.lengths
+            width = max(len(row) for row in rows)
+            ids_BT = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=backbone.device)
+            h_BTD, _ = backbone.extend(start.state, backbone.embed(ids_BT))
+            return agent.inner(h_BTD)
+
+        if self.checkpointed and torch.is_grad_enabled():
+            z_BTD = cast(Tensor, checkpoint(turn, *inbox.values(), use_reentrant=False))
+        else:
+            z_BTD = turn(*inbox.values())
+        message = [z_TD[: len(row)] for z_TD, row in zip(z_BTD, rows, strict=True)]
+        return Thought(message, lengths, max(len(row) for row in rows), (0,) * len(prompts), salt)
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        blocks = [block for block in thought.message or () if isinstance(block, Tensor)]
+        return [link(z_TD).to(receiver.device, receiver.dtype) for z_TD in blocks]
+
+
+def make_channel(
+    objective: str, system: System, examples: Sequence[Example], *, latent_steps: int, cap: int, checkpointed: bool
+) -> Channel:
+    """The channel of an objective for one batch. Raises ConfigError where role targets are missing."""
+    if system.spec.is_constant:
+        return ConstantChannel(latent_steps=latent_steps)
+    if objective == "rollout":
+        return LatentChannel(latent_steps=latent_steps, checkpointed=checkpointed)
+    targets = {role: [_target(example, role, system) for example in examples] for role in system.pattern.roles}
+    return ForcedChannel(targets=targets, cap=cap, checkpointed=checkpointed)
+
+
+def _target(example: Example, role: str, system: System) -> str:
+    """A role's target; the answerer's is the answer, as released."""
+    text = example.targets.get(role) or (example.answer if role == system.pattern.answerer else "")
+    if not text:
+        raise ConfigError(
+            f"objective teacher_forced needs a target text for {role}, and {example.question.text[:40]!r} has none. "
+            f"Name its column (--set columns.{role}=NAME), or train with objective rollout."
+        )
+    return text
+
+
+def _answerer(system: System) -> Backbone:
+    return system.agents[system.pattern.answerer].backbone

@@ -1,0 +1,219 @@
+"""The outer stage: all outer links together, through the unrolled rounds, on one shared cross-entropy (eq. 6)."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import nn
+
+from rmas.engine import Channel, check_lengths
+from rmas.errors import ConfigError
+from rmas.link import ConstantMessage, Link
+from rmas.system import System
+from rmas.train.config import OuterConfig, Report, TrainResult
+from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
+from rmas.train.dev import latent_channel, measure
+from rmas.train.finish import finish
+from rmas.train.folder import claim_folder
+from rmas.train.journal import Journal
+from rmas.train.loop import DevResult, StepResult, fit
+from rmas.train.objective import make_channel, outer_loss, weigh
+from rmas.train.store import Store
+from rmas.train.team import ALONE, Team, join_team
+
+
+class Stage(NamedTuple):
+    """What one step unrolls."""
+
+    rounds: int
+    latent_steps: int
+
+
+def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
+    """Train the outer links of `system` (and, if asked, the inner ones) in place; leave a bundle in `out`.
+
+    Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
+    resumed, NumericsError for a loss that is not finite.
+    """
+    team = join_team()
+    config = resolved(system, config)
+    examples = load_examples(config, roles=system.pattern.roles)
+    split = split_examples(examples, dev=config.dev)
+    if team.is_first:
+        claim_folder(out, config, resume=resume)
+    team.wait()
+    retell(system, config)
+    trainer = OuterTrainer(system, config, split.train, team=team)
+    trainer.check(split.dev)
+    store = Store(out / "checkpoints")
+    stored = store.latest()
+    journal = Journal(out, resume_from=None if stored is None else stored.step) if team.is_first else None
+
+    def evaluate(step: int) -> DevResult:
+        figures = trainer.measure(split.dev)
+        return DevResult((figures["accuracy"], -figures["loss"]), figures)
+
+    result = fit(
+        trainer.parameters,
+        trainer.step,
+        config,
+        store,
+        journal,
+        evaluate=evaluate if split.dev else None,
+        report=report,
+        stage="outer links",
+        batch_of=trainer.batch_of,
+        minutes=config.minutes,
+        team=team,
+    )
+    if journal is not None:
+        journal.close()
+        finish(system, config, out, result, stage="outer", num_train=len(split.train), num_dev=len(split.dev))
+    team.wait()
+    figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
+    return TrainResult(result.steps, figures, result.is_complete)
+
+
+def resolved(system: System, config: OuterConfig) -> OuterConfig:
+    """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
+    rounds = config.rounds if config.rounds is not None else system.spec.rounds
+    latent_steps = config.latent_steps if config.latent_steps is not None else system.spec.latent_steps
+    if latent_steps == 0:
+        raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+    if system.spec.is_constant and latent_steps != system.spec.latent_steps:
+        raise ConfigError(
+            f"latent_steps is {latent_steps}, but the constant messages of {system.spec.name} hold "
+            f"{system.spec.latent_steps} vectors. Set latent_steps in the system file."
+        )
+    return replace(config, rounds=rounds, latent_steps=latent_steps)
+
+
+def retell(system: System, config: OuterConfig) -> None:
+    """Let the system's own file say the rounds and latent steps that it is trained with."""
+    assert config.rounds is not None and config.latent_steps is not None, "resolved"
+    told: dict[str, Any] = {"rounds": config.rounds, "latent_steps": config.latent_steps}
+    told["max_new_tokens"] = min(system.spec.max_new_tokens, config.max_new_tokens)
+    system.spec = replace(system.spec, table=dict(system.spec.table) | told, **told)
+
+
+@final
+class OuterTrainer:
+    """A system, its config and its examples: what a step, a dev evaluation and the diagnosis share."""
+
+    def __init__(self, system: System, config: OuterConfig, examples: Sequence[Example], *, team: Team = ALONE) -> None:
+        self.system, self.config, self.examples, self._team = system, resolved(system, config), examples, team
+        self._batches = Batches(lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed)
+        self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
+        for name, parameter in system.named_parameters():
+            parameter.requires_grad_(name in self.parameters)
+
+    def check(self, dev: Sequence[Example]) -> None:
+        """Refuse, before any work, what no agent could read whole, and missing role targets."""
+        stage = self.stage(self.config.steps)
+        longest = max(stage.rounds, *(rounds for _, rounds, _ in self.config.curriculum), 1)
+        for example in (*self.examples, *dev):
+            example.question.check_roles(self.system.pattern.roles)
+            example.answer_in(longest)
+        longest_texts = sorted((*self.examples, *dev), key=lambda example: -_size(example))[:8]
+        channel = latent_channel(self.system, max(stage.latent_steps, self.config.latent_steps or 1))
+        check_lengths(
+            self.system,
+            [example.question for example in longest_texts],
+            channel=channel,
+            max_new_tokens=self.config.max_new_tokens,
+            rounds=longest,
+        )
+        if self.config.objective != "rollout":
+            self._channel("teacher_forced", self.examples, stage)
+
+    def stage(self, step: int) -> Stage:
+        """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, else the config's."""
+        assert self.config.rounds is not None and self.config.latent_steps is not None, "resolved"
+        begun = [Stage(rounds, latent) for first, rounds, latent in self.config.curriculum if first <= step]
+        return begun[-1] if begun else Stage(self.config.rounds, self.config.latent_steps)
+
+    def step(self, number: int) -> StepResult:
+        """Leave the gradients of global batch `number` (0-based), this process's share of it."""
+        mine = self._team.share(self.batch(number))
+        objective, stage = self._objective(number), self.stage(number)
+        size = self.config.micro_batch or len(mine)
+        total, tokens = 0.0, 0
+        for first in range(0, len(mine), size):
+            micro = mine[first : first + size]
+            loss = self.loss(micro, objective, stage) / self.config.batch_size
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+            tokens += sum(len(example.question.text) // 4 + stage.rounds * stage.latent_steps for example in micro)
+        return StepResult(total, tokens, {"rounds": stage.rounds, "latent_steps": stage.latent_steps})
+
+    def loss(self, examples: Sequence[Example], objective: str, stage: Stage) -> torch.Tensor:
+        """The sum over `examples` of their weighted cross-entropy."""
+        channel = self._channel(objective, examples, stage)
+        weight = self.config.earlier_weight
+        nll_RB = outer_loss(self.system, examples, rounds=stage.rounds, channel=channel, earlier_weight=weight)
+        return weigh(nll_RB, weight).sum()
+
+    def measure(self, examples: Sequence[Example]) -> Mapping[str, float]:
+        """Dev figures, at the rounds and latent steps that the system is trained for."""
+        stage = Stage(self.config.rounds or 1, self.config.latent_steps or 1)
+        return measure(
+            self.system,
+            examples,
+            rounds=stage.rounds,
+            latent_steps=stage.latent_steps,
+            probes=self.config.probes,
+            batch_size=self.config.dev_batch,
+            max_new_tokens=self.config.max_new_tokens,
+            team=self._team,
+        )
+
+    def batch(self, number: int) -> list[Example]:
+        return [self.examples[i] for i in self._batches[number]]
+
+    def batch_of(self, number: int) -> list[dict[str, Any]]:
+        """Global batch `number` as it can be written down."""
+        return [asdict(replace(example, targets=dict(example.targets))) for example in self.batch(number)]
+
+    def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
+        return make_channel(
+            objective,
+            self.system,
+            examples,
+            latent_steps=stage.latent_steps,
+            cap=self.config.target_cap,
+            checkpointed=self.config.checkpointed,
+        )
+
+    def _objective(self, number: int) -> str:
+        """What this step trains for; a mixed one is drawn, from all teacher-forced to all rollout."""
+        if self.config.objective != "mixed":
+            return self.config.objective
+        share = 1 - number / max(1.0, self.config.mixed_until * self.config.steps)
+        draw = random.Random(f"{self.config.seed} {number} objective").random()
+        return "teacher_forced" if draw < share else "rollout"
+
+
+def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
+    """The parameters that train, by their name in the system: the outer links', and if asked the inner ones'.
+
+    Links are float32 or wider whatever their backbones are. Raises ConfigError where nothing could train.
+    """
+    modules = {f"outer.{name}": module for name, module in system.outer.items()}
+    if train_inner:
+        modules |= {f"inner.{name}": module for name, module in system.inner.items()}
+    found = {
+        f"{place}.{name}": parameter
+        for place, module in modules.items()
+        if isinstance(module, Link | ConstantMessage)
+        for name, parameter in module.named_parameters()
+    }
+    if not found:
+        raise ConfigError(f"{system.spec.name}: it has no link that could train. Give its edges a link design.")
+    return found
+
+
+def _size(example: Example) -> int:
+    return len(example.question.text) + sum(len(text) for text in example.question.context.values())
