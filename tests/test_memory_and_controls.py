@@ -226,6 +226,7 @@ def test_an_unknown_control_names_the_nearest() -> None:
 def test_a_constant_message_is_the_same_for_every_question_and_nobody_thinks() -> None:
     system = tiny_system("sequential", outer="constant")
     for link in system.outer.values():
+        assert isinstance(link, ConstantMessage)
         torch.nn.init.normal_(link.message_MD)
     end = answer(system, ConstantChannel(latent_steps=M), rounds=3)
     payload = torch.as_tensor(end.last.inbox["critic"])

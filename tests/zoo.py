@@ -135,7 +135,7 @@ class Recorder:
 def written(thought: Thought) -> list[Row]:
     """The texts of a thought, one row a question."""
     assert isinstance(thought.message, list)
-    return thought.message
+    return [row for row in thought.message if isinstance(row, Row)]
 
 
 def message_tensor(thought: Thought) -> Tensor:

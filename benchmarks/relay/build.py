@@ -1,51 +1,57 @@
 """A relay on disk: three frozen agents as transformers folders, a system file that names them, and its data.
 
-`rmas train outer FOLDER/relay.toml --data FOLDER/train.jsonl --out DIR` trains the links on it.
+relay.toml       for `rmas train inner` and `rmas train outer`
+inner.jsonl      what each agent replies to the states that links may see
+train.jsonl      start states that links may see, with the answer of every round
+held_out.jsonl   the others
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import tomli_w
 
 from benchmarks.relay.agents import PATTERN, PROMPTS, Grade, train_agent
-from benchmarks.relay.task import ROLES, Relay, write_rows
+from benchmarks.relay.task import ROLES, Relay, inner_row, outer_row, write_rows
 from rmas.backbone import HFBackbone
 
-ROUNDS, LATENT_STEPS = 3, 2  # one latent a symbol
-SHARE = 0.4  # of the start states, for training the links
+SHARE = 0.4  # of the start states, for links
+LATENT_STEPS = 2  # one latent a symbol
 
 
-def build(relay: Relay, folder: Path) -> dict[str, Grade]:
-    """Train the agents, save them and all that goes with them into `folder`; how each agent ended."""
+def build(relay: Relay, folder: Path, *, rounds: int = 3, agent_steps: int = 400) -> dict[str, Grade]:
+    """Train the agents and write all that goes with them into `folder`; how each agent ended."""
     grades = {}
     for role in ROLES:
-        backbone, grades[role] = train_agent(role, relay)
+        backbone, grades[role] = train_agent(role, relay, steps=agent_steps)
         save_agent(backbone, folder / role)
-    write_system(folder)
-    train, held_out = relay.split(SHARE)
-    write_rows(folder / "train.jsonl", relay, train, rounds=ROUNDS)
-    write_rows(folder / "held_out.jsonl", relay, held_out, rounds=ROUNDS)
+    seen, held_out = relay.split(SHARE)
+    write_rows(folder / "inner.jsonl", (inner_row(relay, state) for state in seen))
+    write_rows(folder / "train.jsonl", (outer_row(relay, start, rounds=rounds) for start in seen))
+    write_rows(folder / "held_out.jsonl", (outer_row(relay, start, rounds=rounds) for start in held_out))
+    write_system(folder, rounds=rounds)
     return grades
 
 
 def save_agent(backbone: HFBackbone, folder: Path) -> None:
     """An ordinary transformers folder: config, weights, tokenizer."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     backbone.model.save_pretrained(folder)
     backbone.tokenizer.hf.save_pretrained(folder)
 
 
-def write_system(folder: Path, *, inner: str = "linear", outer: str = "linear", start: str = "pytorch") -> Path:
-    """relay.toml, with the prompts beside it; the agents' folders are named relative to it."""
+def write_system(folder: Path, *, rounds: int, start: str = "align") -> Path:
+    """relay.toml, which names the agents' folders beside it, and the prompts."""
     shutil.copy(PROMPTS, folder / PROMPTS.name)
-    table: Mapping[str, object] = {
+    table = {
         "pattern": PATTERN,
         "prompts": PROMPTS.name,
-        "rounds": ROUNDS,
+        "rounds": rounds,
         "latent_steps": LATENT_STEPS,
-        "inner": inner,
-        "outer": outer,
+        "inner": "mlp_res",
+        "outer": "linear",
         "start": start,
         "max_new_tokens": 4,
         "message_tokens": 4,

@@ -1,15 +1,15 @@
-"""The relay's task: pairs of symbols handed from agent to agent, each of which knows one private function. No torch.
+"""The relay's task: a pair of symbols goes from agent to agent, and each agent knows one private function. No torch.
 
-Agent i maps (a, b) to (π_i[b], σ_i[(a + b) mod n]): a bijection in which every new symbol needs what the one before
-it carried. A round is all three functions in the order of the schedule, so the answer after R rounds is their R-fold
-composition, and no agent alone can tell it from the start state, or knows the start state to begin with.
+Agent i maps (a, b) to (π_i(a), σ_i(b)), two random permutations. A round is all three functions in the order of the
+schedule, so the answer after R rounds is their R-fold composition. The start state is private to the planner: no
+agent can answer alone. Links that see some of the n² pairs have to treat the two symbols apart to get the others right.
 """
 
 import json
 import random
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,19 +27,19 @@ class State(NamedTuple):
     b: int
 
 
+class Permutations(NamedTuple):
+    """What one agent knows: the new number of each symbol, for the first and for the second."""
+
+    first: Sequence[int]
+    second: Sequence[int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """One draw of the three functions: `num_symbols` n gives n² states. Same seed, same functions."""
+    """One draw of the three functions: `num_symbols` n, 2 to 26, gives n² states. Same seed, same functions."""
 
     num_symbols: int = 16
     seed: int = 0
-
-    @cached_property
-    def _tables(self) -> dict[str, tuple[list[int], list[int]]]:
-        """Per role the permutations π and σ."""
-        draw = random.Random(self.seed)
-        order = list(range(self.num_symbols))
-        return {role: (draw.sample(order, len(order)), draw.sample(order, len(order))) for role in ROLES}
 
     @property
     def states(self) -> list[State]:
@@ -48,8 +48,8 @@ class Relay:
 
     def apply(self, role: str, state: State) -> State:
         """The private function of one role."""
-        first, second = self._tables[role]
-        return State(first[state.b], second[(state.a + state.b) % self.num_symbols])
+        first, second = self._knowledge[role]
+        return State(first[state.a], second[state.b])
 
     def after(self, start: State, rounds: int) -> State:
         """The state when `rounds` rounds are over."""
@@ -58,10 +58,16 @@ class Relay:
         return start
 
     def split(self, share: float) -> tuple[list[State], list[State]]:
-        """Start states to train links on, `share` of all, and those held out. Drawn by the relay's seed."""
+        """Start states to train links on, `share` of all, and the others. Drawn by the relay's seed."""
         states = random.Random(self.seed + 1).sample(self.states, self.num_symbols**2)
         size = round(share * len(states))
         return states[:size], states[size:]
+
+    @cached_property
+    def _knowledge(self) -> dict[str, Permutations]:
+        draw = random.Random(self.seed)
+        order = range(self.num_symbols)
+        return {role: Permutations(*(draw.sample(order, self.num_symbols) for _ in range(2))) for role in ROLES}
 
 
 def spell(state: State) -> str:
@@ -69,23 +75,29 @@ def spell(state: State) -> str:
     return f"{ALPHABET[state.a]} {ALPHABET[state.b]}"
 
 
-def question(start: State) -> Question:
-    """The shared question says nothing; the start state is the planner's private context."""
-    return Question(text=GO, context={"planner": spell(start)})
+def told(state: State, roles: Iterable[str] = ROLES[:1]) -> Question:
+    """The question that tells nothing, with the state as private context of `roles`: in a relay, of the planner."""
+    return Question(text=GO, context=dict.fromkeys(roles, spell(state)))
 
 
-def write_rows(path: Path, relay: Relay, starts: Iterable[State], *, rounds: int) -> None:
-    """JSONL for `rmas train outer`: `answers` has the answer of each round, `answer` that of the last."""
-    rows = [_row(relay, start, rounds) for start in starts]
+def outer_row(relay: Relay, start: State, *, rounds: int) -> dict[str, object]:
+    """A row for `rmas train outer`: `answers` has the answer of each round, `answer` that of the last."""
+    answers = [spell(relay.after(start, round_number)) for round_number in range(1, rounds + 1)]
+    return {"question": GO, "context": told(start).context, "answers": answers, "answer": answers[-1]}
+
+
+def inner_row(relay: Relay, state: State) -> dict[str, object]:
+    """A row for `rmas train inner`, where agents do not meet: each is told the state, and replies to it."""
+    targets = {f"target.{role}": spell(relay.apply(role, state)) for role in ROLES}
+    return {"question": GO, "context": told(state, ROLES).context, **targets, "answer": targets[f"target.{ROLES[-1]}"]}
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, object]]) -> None:
+    """JSONL."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def _row(relay: Relay, start: State, rounds: int) -> dict[str, object]:
-    answers = [spell(relay.after(start, round_number)) for round_number in range(1, rounds + 1)]
-    return {"question": GO, "context.planner": spell(start), "answers": answers, "answer": answers[-1]}
-
-
-def commonest_share(relay: Relay, starts: Sequence[State], rounds: int) -> float:
-    """The accuracy of the best constant answer: chance, for whoever knows how often each answer occurs."""
+def chance(relay: Relay, starts: Sequence[State], rounds: int) -> float:
+    """The accuracy of the best constant answer."""
     answers = [relay.after(start, rounds) for start in starts]
     return max(answers.count(answer) for answer in answers) / len(answers)

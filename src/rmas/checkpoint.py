@@ -49,9 +49,12 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save_system(system: Linked, folder: Path) -> None:
-    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by source."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in system.state_dict().items()}
+def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by source.
+
+    `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are.
+    """
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
     files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
     _write(folder, files | _own_files(system.spec))

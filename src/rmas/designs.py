@@ -40,6 +40,12 @@ def known_designs(place: Place) -> tuple[str, ...]:
     return (*LINKS, SOFT_TOKEN if place == "inner" else CONSTANT)
 
 
+def check_start(name: str) -> None:
+    """Raise LinkError with the nearest name, unless `name` is one of STARTS."""
+    if name not in STARTS:
+        raise LinkError(unknown("start", name, STARTS))
+
+
 def check_design(name: str) -> Design:
     """The row of LINKS; raises LinkError with the nearest name."""
     if name not in LINKS:

@@ -6,16 +6,19 @@ Only links are parameters of this nn.Module: backbones are plain attributes, fro
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, final
 
+import torch
 from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from rmas.alignment import Aligner
 from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
 from rmas.checkpoint import digest, load_links
+from rmas.designs import check_start
 from rmas.engine import Agent
 from rmas.errors import ConfigError, PatternError
 from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, write_constant, write_identity
@@ -89,16 +92,22 @@ def load_system(
     cache: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    start: str | None = None,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> System:
     """A shipped system by name, a system file, or a bundle -> a System ready to run, on the device(s) it names.
 
     `device` and `dtype` hold for every role whose file does not say otherwise. Missing weights are fetched, GGUF
     files unpacked once into `cache` (default: the user's cache folder),
-    links loaded from the bundle or computed in closed form (and cached).
+    links loaded from the bundle or computed in closed form (and cached). `start`: begin there instead, whatever the
+    file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was.
     """
     cache = cache or user_cache_path("rmas")
     spec = load_spec(name).placed(device=device, dtype=dtype)
+    if start is not None:
+        check_start(start)
+        spec = replace(spec, start=start, links=None)
     _check_names(spec)
     loaded: dict[tuple[Source, str, str], HFBackbone] = {}
     for entry in spec.roles.values():
@@ -107,7 +116,9 @@ def load_system(
             loaded[key] = open_backbone(
                 entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
             )
-    system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
     system.notes = mirror_notes(spec, cache=cache)
     if spec.links is None:
         start_links(system, cache=cache, progress=progress)

@@ -134,7 +134,15 @@ def _begin(
 
     with progress() as report:
         make_ready(spec, cache, report)
-        return load_system(str(spec.path), cache=cache, device=device, dtype=dtype, progress=report)
+        return load_system(
+            str(spec.path),
+            cache=cache,
+            device=device,
+            dtype=dtype,
+            start=config.start,
+            seed=config.seed,
+            progress=report,
+        )
 
 
 def _check_files(config: "InnerConfig | OuterConfig", spec: "SystemSpec") -> None:

@@ -52,7 +52,7 @@ class Controlled:
             raise ConfigError("control is shuffled, but this batch holds one question. Ask two or more together.")
         if isinstance(thought.message, Tensor):
             return thought._replace(message=thought.message.roll(1, dims=0))
-        return thought._replace(message=[*thought.message[-1:], *thought.message[:-1]])  # type: ignore[arg-type]
+        return thought._replace(message=[*thought.message[-1:], *thought.message[:-1]])
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         payload = self.channel.carry(link, thought, receiver)
@@ -67,4 +67,5 @@ def _without_content(z_MD: Tensor, control: Control, generator: torch.Generator)
     if control == "zeroed":
         return torch.zeros_like(z_MD)
     noise_MD = torch.randn(z_MD.shape, generator=generator).to(z_MD)
-    return noise_MD * (z_MD.norm(dim=-1, keepdim=True) / noise_MD.norm(dim=-1, keepdim=True))
+    scale_M1: Tensor = z_MD.norm(dim=-1, keepdim=True) / noise_MD.norm(dim=-1, keepdim=True)
+    return noise_MD * scale_M1

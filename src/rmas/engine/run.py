@@ -144,9 +144,9 @@ def remember(memory: Memory, old: Payload | None, new: Payload) -> Payload:
     if old is None or memory == "latest":
         return new
     if memory == "all":
-        both = zip(old, new, strict=True)
-        is_even = isinstance(old, Tensor) and isinstance(new, Tensor)
-        return torch.cat([old, new], dim=1) if is_even else [torch.cat(pair) for pair in both]
+        if isinstance(old, Tensor) and isinstance(new, Tensor):
+            return torch.cat([old, new], dim=1)
+        return [torch.cat(pair) for pair in zip(old, new, strict=True)]
     if isinstance(old, Tensor) and isinstance(new, Tensor):
         return old + new
     raise ConfigError("memory is 'sum', but only latents can be added. Use latest or all for text messages.")

@@ -27,12 +27,13 @@ EXPERT = ("hie_{}_expert", "{}_expert", "expert_{}")  # of every other role
 
 
 class Texts(NamedTuple):
-    """What a row says, stripped. Contexts and targets by role; empty ones are left out."""
+    """What a row says, stripped. Contexts and targets by role; empty ones are left out. `answers`: see Example."""
 
     question: str
     answer: str
     context: Mapping[str, str]
     targets: Mapping[str, str]
+    answers: tuple[str, ...]
 
 
 class Columns:
@@ -40,7 +41,7 @@ class Columns:
 
     def __init__(self, config: DataConfig, roles: Sequence[str]) -> None:
         """Raises ConfigError for a mapped column that we do not know, or a solution without its mark."""
-        known = ["question", "answer", "context", *(f"context.{role}" for role in roles), *roles]
+        known = ["question", "answer", "answers", "context", *(f"context.{role}" for role in roles), *roles]
         for ours in config.columns:
             if ours not in known:
                 raise ConfigError("columns: " + unknown("column", ours, known))
@@ -56,7 +57,24 @@ class Columns:
             solution, answer = _cut(row.place, answer, self._config.answer_after)
         spare = solution if self._config.solution_as_target else ""
         targets = {role: text for role in self._roles if (text := self._target(row, role) or spare)}
-        return Texts(question, answer, self._context(row), targets)
+        return Texts(question, answer, self._context(row), targets, self._answers(row, answer))
+
+    def _answers(self, row: Row, answer: str) -> tuple[str, ...]:
+        """One answer a round, the last of which is `answer`; none where the row has no such column."""
+        name = self._config.columns.get("answers", "answers")
+        value = row.fields.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not value:
+            raise ConfigError(f"{row.place}: {name} is {_short(value)}, expected a list with one answer a round.")
+        answers = tuple(_text(item, row.place, name, numbers=True) for item in value)
+        if not all(answers):
+            raise ConfigError(f"{row.place}: {name} holds an empty text. Give an answer for every round.")
+        if answers[-1] != answer:
+            raise ConfigError(
+                f"{row.place}: {name} ends with {answers[-1]!r}, but the answer is {answer!r}. Repair one."
+            )
+        return answers
 
     def _required(self, row: Row, ours: str) -> str:
         name = self._config.columns.get(ours, ours)

@@ -73,6 +73,7 @@ class LoopConfig(DataConfig):
     dev_every: int = 50  # steps
     patience: int = 0  # dev evaluations without a better one before the end; 0: no early stop
     start: str | None = None  # None: what the system has
+    save_dtype: Literal["float32", "bfloat16"] = "float32"  # of the links in the bundle; they train in float32
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +88,7 @@ class LoopConfig(DataConfig):
         require(0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "0 or more")
         require(self.clip > 0, "clip", self.clip, "above 0; inf for no clipping")
         _require_known("decay", self.decay, ("cosine", "constant"))
+        _require_known("save_dtype", self.save_dtype, ("float32", "bfloat16"))
         if self.start is not None:
             _require_known("start", self.start, STARTS)
 

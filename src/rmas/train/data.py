@@ -181,4 +181,4 @@ def _example(row: Row, texts: Texts, config: DataConfig) -> Example:
         question = Question(text=texts.question, kind=config.kind, context=texts.context)
     except QuestionError as problem:
         raise ConfigError(f"{row.place}: {problem}") from None
-    return Example(question=question, answer=texts.answer, targets=texts.targets, item=row.item)
+    return Example(question=question, answer=texts.answer, targets=texts.targets, item=row.item, answers=texts.answers)

@@ -77,16 +77,19 @@ def measure(
     max_new_tokens: int,
     team: Team = ALONE,
 ) -> Mapping[str, float]:
-    """`loss`, `accuracy`, `accuracy_r1` … and `accuracy_PROBE`, over all examples; each process takes its batches."""
+    """`loss`, `accuracy`, `accuracy_r1` … and `accuracy_PROBE`, over all examples; each process takes its batches.
+
+    A batch of one has nothing to shuffle and is left out of `accuracy_shuffled`; without any other, so is the figure.
+    """
     plain = latent_channel(system, latent_steps)
     channels = {"": plain} | {probe: Controlled(channel=plain, control=probe) for probe in probes}
     listening = [] if plain.is_silent else list(probes)
     names = [*(f"accuracy_r{r}" for r in range(1, rounds + 1)), *(f"accuracy_{probe}" for probe in listening), "loss"]
-    totals = dict.fromkeys(names, 0.0)
+    totals = dict.fromkeys([*names, *(f"rows_{probe}" for probe in listening)], 0.0)
     for batch in team.share(list(batches_of(examples, batch_size))):
         heads = Heads(room=max(latent_steps, max_new_tokens, _longest(system, batch)))
         for probe, channel in channels.items():
-            if probe and (plain.is_silent or len(batch) < 2):
+            if probe and (plain.is_silent or (probe == "shuffled" and len(batch) < 2)):
                 continue
             said = replies(
                 system,
@@ -101,8 +104,13 @@ def measure(
                 for reply in rows:
                     name = f"accuracy_r{reply.round}" if not probe else f"accuracy_{probe}"
                     totals[name] += reply.is_right
-            totals["loss"] += 0.0 if probe else sum(rows[-1].nll for rows in said)
-    figures = {name: total / len(examples) for name, total in team.total(totals).items()}
+            if probe:
+                totals[f"rows_{probe}"] += len(batch)
+            else:
+                totals["loss"] += sum(rows[-1].nll for rows in said)
+    sums = team.total(totals)
+    asked = {f"accuracy_{probe}": sums[f"rows_{probe}"] for probe in listening}
+    figures = {name: sums[name] / count for name in names if (count := asked.get(name, len(examples)))}
     return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
 
 
@@ -123,4 +131,4 @@ def batches_of(examples: Sequence[Example], size: int) -> Iterator[list[Example]
 
 def _longest(system: System, examples: Sequence[Example]) -> int:
     backbone = system.agents[system.pattern.answerer].backbone
-    return max(len(backbone.encode(example.answer)) + 1 for example in examples)
+    return max(len(backbone.encode(text)) + 1 for example in examples for text in (example.answer, *example.answers))

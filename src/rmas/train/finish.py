@@ -1,15 +1,57 @@
 """What a training leaves behind: the bundle, its card and its curves."""
 
 from pathlib import Path
+from typing import Literal
 
-from rmas.checkpoint import save_system
+import torch
+
+from rmas.checkpoint import manifest_of, save_system
 from rmas.system import System
+from rmas.train.card import write_card
 from rmas.train.config import LoopConfig
+from rmas.train.facts import gather
+from rmas.train.journal import draw_curves, read_log
 from rmas.train.loop import FitResult
 
 
 def finish(
-    system: System, config: LoopConfig, out: Path, result: FitResult, *, stage: str, num_train: int, num_dev: int
+    system: System,
+    config: LoopConfig,
+    out: Path,
+    result: FitResult,
+    *,
+    stage: Literal["inner", "outer"],
+    trained: str,
+    num_train: int,
+    num_dev: int,
 ) -> None:
-    """Write the bundle that `rmas ask` loads, with card and curves beside it."""
-    save_system(system, out)
+    """Write the bundle that `rmas ask` loads, with its card (README.md) and curves (curves.png) beside it.
+
+    Raises CheckpointError where the folder cannot be written.
+    """
+    save_system(system, out, dtype=torch.bfloat16 if config.save_dtype == "bfloat16" else None)
+    groups = (("inner", system.inner), ("outer", system.outer))
+    counts = {
+        f"{place}.{name}": sum(p.numel() for p in link.parameters())
+        for place, links in groups
+        for name, link in links.items()
+    }
+    curves = draw_curves(out)
+    facts = gather(
+        system.spec,
+        config,
+        manifest_of(system),
+        counts,
+        read_log(out),
+        stage=stage,
+        trained=trained,
+        num_train=num_train,
+        num_dev=num_dev,
+        steps=result.steps,
+        best_step=result.best_step if result.is_complete else result.steps,
+        is_complete=result.is_complete,
+        digest=system.digest(),
+        notes=system.notes,
+        has_curves=curves is not None,
+    )
+    write_card(out, facts)

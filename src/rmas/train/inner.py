@@ -77,7 +77,9 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
             groups=trainer.groups,
         )
     if team.is_first:
-        finish(system, config, out, result, stage="inner", num_train=len(split.train), num_dev=len(split.dev))
+        trained = f"the inner links of {', '.join(roles)}"
+        counts = {"num_train": len(split.train), "num_dev": len(split.dev)}
+        finish(system, config, out, result, stage="inner", trained=trained, **counts)
     team.wait()
     return TrainResult(result.steps, trainer.measure() if split.dev else {}, result.is_complete)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from rmas.errors import NumericsError
+from rmas.errors import CheckpointError, NumericsError
 from rmas.train.config import LoopConfig, Report
 from rmas.train.journal import Journal
 from rmas.train.store import Store
@@ -40,7 +40,7 @@ class DevResult(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """`best_step` and `score` are those of the parameters that the run ends with."""
+    """`best_step` and `score` are those of the best parameters so far: what a complete run ends with."""
 
     steps: int
     best_step: int
@@ -76,7 +76,7 @@ def fit(
     if evaluate is not None and run.done == 0:
         run.judge(evaluate(0), journal)
     while run.done < config.steps and not run.is_patience_out:
-        if minutes is not None and time.monotonic() - began > 60 * minutes:
+        if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
             run.save(store)
             return FitResult(run.done, run.best_step, run.score, is_complete=False)
         started = time.monotonic()
@@ -181,6 +181,14 @@ class _Run:
 
     @torch.no_grad()
     def restore(self, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        ours = {f"parameter.{name}": tuple(p.shape) for name, p in self.parameters.items()}
+        theirs = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name.startswith("parameter.")}
+        for name in sorted(ours.keys() | theirs.keys()):
+            if ours.get(name) != theirs.get(name):
+                raise CheckpointError(
+                    f"the checkpoint of step {done} holds {name} {theirs.get(name, 'not at all')}, this system has "
+                    f"{ours.get(name, 'no such link')}. Resume with the system that it was made with."
+                )
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"parameter.{name}"])
             if f"best.{name}" in tensors:
@@ -204,7 +212,10 @@ def _keep_batch(
     """Write what step `step` was given beside the run; the error that says where."""
     path = folder / f"failed-step-{step + 1:08d}.json"
     batch = None if batch_of is None else batch_of(step)
-    path.write_text(json.dumps({"step": step + 1, "problem": str(problem), "batch": batch}, indent=2) + "\n")
+    try:
+        path.write_text(json.dumps({"step": step + 1, "problem": str(problem), "batch": batch}, indent=2) + "\n")
+    except OSError as full:
+        return NumericsError(f"step {step + 1}: {problem} Its batch could not be kept in {path} ({full.strerror}).")
     _log.warning("step %d is not finite; its batch is in %s", step + 1, path)
     return NumericsError(
         f"step {step + 1}: {str(problem).rstrip('.')}. Its batch is in {path}; "

@@ -25,6 +25,7 @@ from rmas.engine import (
     LastTurn,
     LatentChannel,
     Payload,
+    Runnable,
     Thought,
     read,
     run,
@@ -39,7 +40,7 @@ _CHUNK = 64  # rows of logits held at a time
 
 
 def outer_loss(
-    system: System, examples: Sequence[Example], *, rounds: int, channel: Channel, earlier_weight: float = 0.0
+    system: Runnable, examples: Sequence[Example], *, rounds: int, channel: Channel, earlier_weight: float = 0.0
 ) -> Tensor:
     """One run, and each example's cross-entropy: the mean over its answer's tokens -> nll_RB, round by round.
 
@@ -103,7 +104,7 @@ def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]]) -> Tensor:
 
 def chunked_nll(backbone: Backbone, h_ND: Tensor, ids_N: Tensor, *, chunk: int = _CHUNK) -> Tensor:
     """Cross-entropy at each position -> nll_N. Never more than `chunk` rows of logits at a time."""
-    return cast(Tensor, _ChunkedNLL.apply(h_ND, ids_N, backbone, chunk))
+    return cast(Tensor, _ChunkedNLL.apply(h_ND, ids_N, backbone, chunk))  # type: ignore[no-untyped-call]
 
 
 class _ChunkedNLL(torch.autograd.Function):
@@ -205,5 +206,5 @@ def _target(example: Example, role: str, system: System) -> str:
     return text
 
 
-def _answerer(system: System) -> Backbone:
+def _answerer(system: Runnable) -> Backbone:
     return system.agents[system.pattern.answerer].backbone

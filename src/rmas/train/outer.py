@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -56,22 +57,24 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         figures = trainer.measure(split.dev)
         return DevResult((figures["accuracy"], -figures["loss"]), figures)
 
-    result = fit(
-        trainer.parameters,
-        trainer.step,
-        config,
-        store,
-        journal,
-        evaluate=evaluate if split.dev else None,
-        report=report,
-        stage="outer links",
-        batch_of=trainer.batch_of,
-        minutes=config.minutes,
-        team=team,
-    )
-    if journal is not None:
-        journal.close()
-        finish(system, config, out, result, stage="outer", num_train=len(split.train), num_dev=len(split.dev))
+    with nullcontext() if journal is None else closing(journal):
+        result = fit(
+            trainer.parameters,
+            trainer.step,
+            config,
+            store,
+            journal,
+            evaluate=evaluate if split.dev else None,
+            report=report,
+            stage="outer links",
+            batch_of=trainer.batch_of,
+            minutes=config.minutes,
+            team=team,
+        )
+    if team.is_first:
+        trained = "the outer links and the inner links" if config.train_inner else "the outer links"
+        counts = {"num_train": len(split.train), "num_dev": len(split.dev)}
+        finish(system, config, out, result, stage="outer", trained=trained, **counts)
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
     return TrainResult(result.steps, figures, result.is_complete)
@@ -81,13 +84,14 @@ def resolved(system: System, config: OuterConfig) -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
     rounds = config.rounds if config.rounds is not None else system.spec.rounds
     latent_steps = config.latent_steps if config.latent_steps is not None else system.spec.latent_steps
-    if latent_steps == 0:
-        raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
-    if system.spec.is_constant and latent_steps != system.spec.latent_steps:
-        raise ConfigError(
-            f"latent_steps is {latent_steps}, but the constant messages of {system.spec.name} hold "
-            f"{system.spec.latent_steps} vectors. Set latent_steps in the system file."
-        )
+    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
+        if steps == 0:
+            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+        if system.spec.is_constant and steps != system.spec.latent_steps:
+            raise ConfigError(
+                f"latent_steps is {steps}, but the constant messages of {system.spec.name} hold "
+                f"{system.spec.latent_steps} vectors. Set latent_steps in the system file."
+            )
     return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
@@ -112,22 +116,27 @@ class OuterTrainer:
 
     def check(self, dev: Sequence[Example]) -> None:
         """Refuse, before any work, what no agent could read whole, and missing role targets."""
-        stage = self.stage(self.config.steps)
-        longest = max(stage.rounds, *(rounds for _, rounds, _ in self.config.curriculum), 1)
+        stages = [self.stage(step) for step in (0, *(row[0] for row in self.config.curriculum))]
+        rounds = max(self.config.rounds or 1, *(stage.rounds for stage in stages))
         for example in (*self.examples, *dev):
             example.question.check_roles(self.system.pattern.roles)
-            example.answer_in(longest)
-        longest_texts = sorted((*self.examples, *dev), key=lambda example: -_size(example))[:8]
-        channel = latent_channel(self.system, max(stage.latent_steps, self.config.latent_steps or 1))
-        check_lengths(
-            self.system,
-            [example.question for example in longest_texts],
-            channel=channel,
-            max_new_tokens=self.config.max_new_tokens,
-            rounds=longest,
-        )
+            example.answer_in(rounds)
+        channels: list[Channel] = [
+            latent_channel(self.system, max(self.config.latent_steps or 1, *(stage.latent_steps for stage in stages)))
+        ]
         if self.config.objective != "rollout":
-            self._channel("teacher_forced", self.examples, stage)
+            channels.append(self._channel("teacher_forced", self.examples, stages[0]))
+        answerer = self.system.backbones[self.system.pattern.answerer]
+        for example in sorted((*self.examples, *dev), key=lambda example: -_size(example))[:8]:
+            answer = max(len(answerer.encode(text)) + 1 for text in (example.answer, *example.answers))
+            for channel in channels:
+                check_lengths(
+                    self.system,
+                    [example.question],
+                    channel=channel,
+                    max_new_tokens=max(self.config.max_new_tokens, answer),
+                    rounds=rounds,
+                )
 
     def stage(self, step: int) -> Stage:
         """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, else the config's."""
@@ -139,12 +148,12 @@ class OuterTrainer:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
         mine = self._team.share(self.batch(number))
         objective, stage = self._objective(number), self.stage(number)
-        size = self.config.micro_batch or len(mine)
+        size = self.config.micro_batch or max(1, len(mine))
         total, tokens = 0.0, 0
         for first in range(0, len(mine), size):
             micro = mine[first : first + size]
             loss = self.loss(micro, objective, stage) / self.config.batch_size
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += float(loss.detach())
             tokens += sum(len(example.question.text) // 4 + stage.rounds * stage.latent_steps for example in micro)
         return StepResult(total, tokens, {"rounds": stage.rounds, "latent_steps": stage.latent_steps})
@@ -216,4 +225,9 @@ def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
 
 
 def _size(example: Example) -> int:
-    return len(example.question.text) + sum(len(text) for text in example.question.context.values())
+    texts = (
+        example.question.text,
+        *example.question.context.values(),
+        max((example.answer, *example.answers), key=len),
+    )
+    return sum(map(len, texts))

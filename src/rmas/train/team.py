@@ -63,6 +63,10 @@ class Team:
         mine = torch.tensor([counts[name] for name in names], dtype=torch.float64, device=self.state.device)
         return dict(zip(names, reduce(mine, "sum").tolist(), strict=True))
 
+    def any(self, fact: bool) -> bool:
+        """Whether it holds in any process, so that all do the same."""
+        return self.total({"fact": float(fact)})["fact"] > 0
+
     def wait(self) -> None:
         """Until all have come here."""
         if self.state is not None:

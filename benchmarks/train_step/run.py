@@ -1,0 +1,256 @@
+"""One outer step, ours against the same objective written the plain way: same links, same examples, same dtype.
+
+    ours          a batch at once, cached, the states of prompt heads shared and without gradient, a checkpoint a turn
+    unchecked     the same without checkpoints
+    whole         one sample, cached, whole prompts with gradient, no checkpoint: the plain unroll
+    plain         one sample, no cache: every latent step reads the whole prompt again, with gradient
+
+The plain way is given its due: it reads the answer with its prompt, once, and asks for logits at answer positions only.
+Nothing is forced into a graph: what autograd finds to depend on no link (the first turn) is in none, in all four.
+Seconds are those of the gradients, and of one AdamW step a batch.
+"""
+
+import argparse
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.measure import finish, load_config, spread, timed
+from rmas.engine import LastTurn, LatentChannel, run
+from rmas.engine.turn import splice
+from rmas.prompt import Question
+from rmas.system import System, load_system
+from rmas.train.data import Example
+from rmas.train.objective import answer_ids, outer_loss
+from rmas.train.outer import Stage, trainable
+
+WORDS = "A train with {n} wagons leaves at noon; each wagon holds {n} crates of tools, seeds, paper and lamps. "
+Gradients = dict[str, Tensor]
+Loss = Callable[[], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="time one outer step, ours and the plain way")
+    parser.add_argument("--system", help="another system, by name or path; its result file carries the name")
+    config = load_config(__file__)
+    given = parser.parse_args().system
+    figures = measure(config | ({"system": given} if given else {}))
+    ratio, alone = figures["ratio"], figures["alone"]
+    print(
+        f"rounds {config['rounds']}, latent steps {config['latent_steps']}, batch {config['batch']}, per sample: "
+        f"ours {figures['ours_s']['median']:.2f} s, without checkpoints {figures['unchecked_s']['median']:.2f} s, "
+        f"the plain way {figures['plain_s']['median']:.2f} s: {ratio['median']:.1f}x "
+        f"({ratio['least']:.1f} to {ratio['most']:.1f}); "
+        f"gradients differ by {figures['gradient_difference']['largest']:.1e} of their length at most"
+    )
+    for rounds, row in figures["memory"].items():
+        print(
+            f"kept for backward, one sample, rounds {rounds}: ours {row['ours_bytes'] / 2**20:.0f} MiB, "
+            + ", ".join(
+                f"{way} {row[f'{way}_bytes'] / 2**20:.0f} MiB ({row[f'{way}_over_ours']:.1f}x)"
+                for way in ("unchecked", "whole", "plain")
+            )
+        )
+    stage = f"rounds {alone['rounds']}, latent steps {alone['latent_steps']}"
+    print(f"{stage}: ours {alone['ours_s']['median']:.2f} s per sample")
+    finish("train_step" if given is None else f"train_step_{Path(given).stem}", figures)
+
+
+def measure(config: dict[str, Any]) -> dict[str, Any]:
+    """Every repeat, the ways in turn, so that drift of the machine hits all -> config and figures."""
+    system = load_system(config["system"], dtype=config["dtype"])
+    parameters = trainable(system, train_inner=False)
+    for name, parameter in system.named_parameters():
+        parameter.requires_grad_(name in parameters)
+    examples = _examples(system, config)
+    stage = Stage(config["rounds"], config["latent_steps"])
+    for warm_up in (ours(system, examples[:1], Stage(2, 1)), plain(system, examples[0], Stage(2, 1))):
+        gradients_of(parameters, warm_up)
+    optimizer_s = _optimizer_seconds(parameters, config["repeats"])
+    seconds: dict[str, list[float]] = {"ours": [], "unchecked": [], "plain": []}
+    found: dict[str, Gradients] = {}
+    for _ in range(config["repeats"]):
+        ways: dict[str, list[Loss]] = {
+            "ours": [ours(system, examples, stage)],
+            "unchecked": [ours(system, examples, stage, checkpointed=False)],
+            "plain": [plain(system, example, stage) for example in examples],
+        }
+        for way, losses in ways.items():
+            found[way], took = timed(partial(gradients_of, parameters, *losses))
+            seconds[way].append((took + optimizer_s) / len(examples))
+    alone = Stage(config["alone_rounds"], config["alone_latent_steps"])
+    alone_s = [
+        (timed(lambda: gradients_of(parameters, ours(system, examples, alone)))[1] + optimizer_s) / len(examples)
+        for _ in range(config["repeats"])
+    ]
+    return {
+        **config,
+        "command": "make bench NAME=train_step"
+        + ("" if config["system"] == "smol" else f" ARGS='--system {config['system']}'"),
+        "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
+        "links": system.digest(),
+        "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
+        "optimizer_s": optimizer_s,
+        **{f"{way}_s": spread(values)._asdict() for way, values in seconds.items()},
+        "ratio": spread([b / a for a, b in zip(seconds["ours"], seconds["plain"], strict=True)])._asdict(),
+        "unchecked_ratio": spread(
+            [b / a for a, b in zip(seconds["unchecked"], seconds["plain"], strict=True)]
+        )._asdict(),
+        "gradient_difference": _differences(found["ours"], found["plain"]),
+        "checkpoints_change_nothing": all(
+            torch.equal(g, found["unchecked"][name]) for name, g in found["ours"].items()
+        ),
+        "memory": {str(rounds): _memory(system, examples[0], rounds, config) for rounds in config["memory_rounds"]},
+        "alone": {
+            **alone._asdict(),
+            "ours_s": spread(alone_s)._asdict(),
+            "ours_bytes": kept_bytes(system, ours(system, examples, alone)),
+        },
+    }
+
+
+def ours(system: System, examples: Sequence[Example], stage: Stage, *, checkpointed: bool = True) -> Loss:
+    """The batch's mean loss, as the trainer computes it."""
+    channel = LatentChannel(latent_steps=stage.latent_steps, checkpointed=checkpointed)
+    return lambda: outer_loss(system, examples, rounds=stage.rounds, channel=channel).mean()
+
+
+def plain(system: System, example: Example, stage: Stage, *, cached: bool = False) -> Loss:
+    """One sample's loss: nothing shared, nothing checkpointed, each prompt whole in the graph."""
+    channel = LatentChannel(latent_steps=stage.latent_steps, cached=cached)
+
+    def speak(turn: LastTurn) -> Tensor:
+        backbone, (prompt,) = turn.agent.backbone, turn.prompts
+        ids = answer_ids(backbone, example, turn.round)
+        x_1LD, _ = splice(backbone, [[prompt.head, *prompt.body, ids[:-1]]], turn.inbox)
+        h_1LD, _ = backbone.extend(backbone.start(cached=False), x_1LD)
+        logits_TV = backbone.logits(h_1LD[0, -len(ids) :])
+        return cross_entropy(logits_TV, torch.tensor(ids, device=logits_TV.device))
+
+    return lambda: run(system, [example.question], rounds=stage.rounds, channel=channel, speak=speak, share_heads=False)
+
+
+def gradients_of(parameters: dict[str, nn.Parameter], *losses: Loss) -> Gradients:
+    """The gradients of the losses' mean, one loss after the other."""
+    for parameter in parameters.values():
+        parameter.grad = None
+    for loss in losses:
+        (loss() / len(losses)).backward()
+    return {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+
+
+class _Held:
+    """A tensor that autograd keeps for as long as its graph lives."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach()
+
+
+def kept_bytes(system: System, loss: Loss) -> int:
+    """What lies in memory between the forward and the backward pass, beyond weights and links: tensors that autograd
+    saved, and those that checkpoints will start again from (messages, states of prompt heads). Storages count once.
+    """
+    models = [backbone.model for backbone in system.backbones.values()]
+    own = {t.untyped_storage().data_ptr() for module in (system, *models) for t in module.state_dict().values()}
+    held: weakref.WeakSet[_Held] = weakref.WeakSet()
+
+    def pack(tensor: Tensor) -> _Held:
+        holder = _Held(tensor)
+        held.add(holder)
+        return holder
+
+    before = _visible()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+        value = loss()
+    saved = {s.data_ptr(): s.nbytes() for s in (holder.tensor.untyped_storage() for holder in held)}
+    seen = {place: size for place, size in _visible().items() if place not in before}
+    assert value.requires_grad, "something trains"
+    return sum(size for place, size in (saved | seen).items() if place not in own)
+
+
+def _visible() -> dict[int, int]:
+    """Every tensor that Python knows: where its storage lies, and its bytes."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if type(thing) is Tensor or type(thing) is nn.Parameter]
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t.device.type != "meta"}
+
+
+class Way(NamedTuple):
+    """What one way keeps, and the gradients that it leaves."""
+
+    num_bytes: int
+    gradients: Gradients
+
+
+def _memory(system: System, example: Example, rounds: int, config: dict[str, Any]) -> dict[str, Any]:
+    """The four ways on one sample, one after the other."""
+    stage = Stage(rounds, config["latent_steps"])
+    parameters = trainable(system, train_inner=False)
+    losses = {
+        "ours": ours(system, [example], stage),
+        "unchecked": ours(system, [example], stage, checkpointed=False),
+        "whole": plain(system, example, stage, cached=True),
+        "plain": plain(system, example, stage),
+    }
+    ways = {name: Way(kept_bytes(system, loss), gradients_of(parameters, loss)) for name, loss in losses.items()}
+    kept, first = {name: way.num_bytes for name, way in ways.items()}, ways["ours"]
+    return {
+        **{f"{name}_bytes": count for name, count in kept.items()},
+        **{f"{name}_over_ours": count / kept["ours"] for name, count in kept.items() if name != "ours"},
+        "checkpoints_change_nothing": _differences(first.gradients, ways["unchecked"].gradients)["largest"] == 0,
+        "gradient_difference": {
+            name: _differences(first.gradients, ways[name].gradients)["largest"] for name in ("whole", "plain")
+        },
+    }
+
+
+def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """How many times faster, over repeats."""
+    return spread([a / b for a, b in zip(theirs, ours, strict=True)])._asdict()
+
+
+def _differences(ours: Gradients, theirs: Gradients) -> dict[str, Any]:
+    """By tensor: the length of the difference over the length of the other way's gradient; and the largest.
+
+    A gradient that is zero both ways (a matrix before one that starts at zero) does not differ.
+    """
+    assert ours.keys() == theirs.keys(), "the same links are reached"
+    lengths = {name: (float((ours[name] - theirs[name]).norm()), float(theirs[name].norm())) for name in theirs}
+    found = {name: apart / whole if whole else apart for name, (apart, whole) in lengths.items()}
+    return {"largest": max(found.values()), "by_tensor": found}
+
+
+def _optimizer_seconds(parameters: dict[str, nn.Parameter], repeats: int) -> float:
+    """The median seconds of an AdamW step. Its rate is 0, so that every way meets the same links."""
+    optimizer = torch.optim.AdamW(parameters.values(), lr=0.0, weight_decay=0.0, foreach=False)
+    for parameter in parameters.values():
+        parameter.grad = torch.zeros_like(parameter)
+    return spread([timed(lambda: optimizer.step())[1] for _ in range(repeats + 1)][1:]).median
+
+
+def _examples(system: System, config: dict[str, Any]) -> list[Example]:
+    """Questions of unequal lengths with a short sentence as answer."""
+    first, examples = system.pattern.roles[0], []
+    for number in range(config["batch"]):
+        text = f"Case {number}. How many crates are there in all? "
+        wanted = config["prompt_tokens"] + number % 4 * 10
+        while system.render(first, Question(text=text), frozenset()).num_tokens < wanted:
+            text += WORDS.format(n=number + 2)
+        crates = (number + 2) ** 2
+        examples.append(Example(question=Question(text=text), answer=f"There are {crates} crates in all."))
+    return examples
+
+
+def _prompt_tokens(system: System, role: str, examples: Sequence[Example]) -> list[int]:
+    return [system.render(role, example.question, frozenset()).num_tokens for example in examples]
+
+
+if __name__ == "__main__":
+    main()

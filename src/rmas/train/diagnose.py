@@ -1,0 +1,299 @@
+"""Diagnosis: where the gradient goes, and what the latents do along a rollout. Measures; trains nothing.
+
+Theorem 4.1 of the paper says that gradients through latent links stay near constant over rounds, while those through
+text vanish. Here both are measured on the system itself, with its frozen models between the links: the loss of the
+last round, differentiated by the messages of each round, once with the system's links and once with the proof's text
+surrogate in their place (the embedding expected under the softmax, carried to the receiver in closed form).
+
+`R` rounds, `B` batch, `M` latent steps, `D` width.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cosine_similarity
+
+from rmas.alignment import shared_rows
+from rmas.backbone import Backbone, HFBackbone
+from rmas.engine import Agent, Heads, Inbox, LatentChannel, Payload, Thought
+from rmas.errors import CheckpointError, ConfigError
+from rmas.link import Affine, SoftToken, fit_affine
+from rmas.pattern import Edge, Pattern
+from rmas.prompt import Prompt, Question
+from rmas.settings import Memory
+from rmas.system import System
+from rmas.train.config import OuterConfig, Report
+from rmas.train.data import Example, load_examples, split_examples
+from rmas.train.objective import outer_loss
+from rmas.train.outer import OuterTrainer, resolved
+
+FILE = "diagnosis.json"
+_BATCHES = 4
+
+
+class Reach(NamedTuple):
+    """Gradient norms of the last round's loss, of one edge's message and of its link's weights, in one round."""
+
+    edge: str
+    round: int
+    message: float
+    weights: float
+
+
+class Drift(NamedTuple):
+    """One role's rollout, by latent step: norm over that of its own embeddings, and cosines."""
+
+    role: str
+    round: int
+    norm: tuple[float, ...]
+    to_previous: tuple[float, ...]
+    to_first: tuple[float, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Tapped:
+    """A LatentChannel that keeps what passes through it, with gradients."""
+
+    channel: LatentChannel
+    edges: Mapping[int, str]  # id of a link -> its edge
+    thoughts: list[tuple[str, Tensor]] = field(default_factory=list)
+    carried: list[tuple[str, str, Tensor, list[Tensor]]] = field(default_factory=list)
+
+    @property
+    def is_silent(self) -> bool:
+        return self.channel.is_silent
+
+    @property
+    def message_length(self) -> int:
+        return self.channel.message_length
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        thought = self.channel.think(agent, prompts, inbox, heads, salt)
+        assert isinstance(thought.message, Tensor), "a latent channel"
+        self.thoughts.append((salt, thought.message.detach()))
+        return thought
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        used: Callable[[Tensor], Tensor] = link
+        weights: dict[str, Tensor] = {}
+        if isinstance(link, nn.Module):
+            # one copy of the weights a round, so that their gradient is told apart by round
+            module = link
+            weights = {name: parameter.clone() for name, parameter in link.named_parameters()}
+
+            def used(z: Tensor) -> Tensor:
+                y: Tensor = functional_call(module, weights, (z,))
+                return y
+
+        message = self.channel.carry(used, thought, receiver)
+        assert isinstance(message, Tensor), "a latent channel"
+        if not message.requires_grad:
+            message.requires_grad_()
+        for tensor in (message, *weights.values()):
+            tensor.retain_grad()
+        self.carried.append((thought.salt, self.edges[id(link)], message, list(weights.values())))
+        return message
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class TextSurrogate:
+    """The system with the proof's stand-in for text: agents pass on expected embeddings, and nothing trains."""
+
+    system: System
+    carriers: Mapping[Edge, Callable[[Tensor], Tensor]]
+
+    @property
+    def pattern(self) -> Pattern:
+        return self.system.pattern
+
+    @property
+    def memory(self) -> Memory:
+        return self.system.memory
+
+    @property
+    def spec(self) -> Any:
+        return self.system.spec
+
+    @property
+    def backbones(self) -> Mapping[str, HFBackbone]:
+        return self.system.backbones
+
+    @property
+    def agents(self) -> Mapping[str, Agent]:
+        return {
+            role: replace(agent, inner=SoftToken(self.system.backbones[role]))
+            for role, agent in self.system.agents.items()
+        }
+
+    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
+        return self.carriers[edge]
+
+    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
+        return self.system.render(role, question, filled)
+
+
+def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) -> str:
+    """Measure four batches; write `out`/diagnosis.json; -> the same as a text for people.
+
+    Raises ConfigError for a system of constant messages, CheckpointError for a folder that cannot be written.
+    """
+    if system.spec.is_constant:
+        raise ConfigError(f"{system.spec.name}: its messages are constants; there is no rollout to diagnose.")
+    config = resolved(system, config)
+    split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
+    trainer = OuterTrainer(system, config, split.train)
+    runs: dict[str, System | TextSurrogate] = {"latent": system, "text": text_surrogate(system)}
+    findings: dict[str, list[tuple[list[Reach], list[Drift]]]] = {name: [] for name in runs}
+    for number in range(_BATCHES):
+        for place, (name, runnable) in enumerate(runs.items()):
+            report("diagnosis", number * len(runs) + place, _BATCHES * len(runs), {})
+            findings[name].append(probe(runnable, trainer.batch(number), config))
+    report("diagnosis", _BATCHES * len(runs), _BATCHES * len(runs), {})
+    summary = {name: summarise(found, config.rounds or 1) for name, found in findings.items()}
+    facts = {
+        "system": system.spec.name,
+        "digest": system.digest(),
+        "data": config.data,
+        "rounds": config.rounds,
+        "latent_steps": config.latent_steps,
+        "batches": _BATCHES,
+        "batch_size": config.batch_size,
+    }
+    try:
+        (out / FILE).write_text(json.dumps(facts | summary, indent=2) + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise CheckpointError(f"{out / FILE}: cannot be written ({problem.strerror}). Check the path.") from None
+    return "\n".join(_told(name, table, config.rounds or 1) for name, table in summary.items())
+
+
+def probe(
+    runnable: System | TextSurrogate, examples: Sequence[Example], config: OuterConfig
+) -> tuple[list[Reach], list[Drift]]:
+    """One batch: the gradient norms of every message and link by round, and every rollout's drift."""
+    assert config.rounds is not None and config.latent_steps is not None, "resolved"
+    tapped = Tapped(
+        LatentChannel(latent_steps=config.latent_steps),
+        {id(runnable.link(edge)): str(edge) for edge in runnable.pattern.edges},
+    )
+    loss = outer_loss(runnable, examples, rounds=config.rounds, channel=tapped).mean()
+    loss.backward()
+    reached = [
+        Reach(edge, int(salt.split()[0]), _norm([message]), _norm(weights))
+        for salt, edge, message, weights in tapped.carried
+    ]
+    return reached, [_drift(salt, z_BMD, runnable.backbones) for salt, z_BMD in tapped.thoughts]
+
+
+def text_surrogate(system: System) -> TextSurrogate:
+    """Carriers: the identity between roles of one model, else the least-squares map between shared tokens."""
+    return TextSurrogate(system=system, carriers={edge: _carrier(system, edge) for edge in system.pattern.edges})
+
+
+def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> dict[str, Any]:
+    """Means over batches: by edge and round, the share of each edge, the ratio of round 1 to the last, and drifts."""
+    edges: dict[str, dict[str, list[float]]] = {}
+    ratios, weight_ratios = [], []
+    for reached, _ in found:
+        by_round = {r: [each for each in reached if each.round == r] for r in range(1, rounds + 1)}
+        for each in reached:
+            edges.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(each.message)
+        ratios.append(_ratio(_total(by_round[1], "message"), _total(by_round[rounds], "message")))
+        weight_ratios.append(_ratio(_total(by_round[1], "weights"), _total(by_round[rounds], "weights")))
+    means = {edge: {name: statistics.fmean(values) for name, values in rows.items()} for edge, rows in edges.items()}
+    whole = sum(sum(rows.values()) for rows in means.values()) or 1.0
+    drifts: dict[tuple[str, int], list[Drift]] = {}
+    for _, drifted in found:
+        for drift in drifted:
+            drifts.setdefault((drift.role, drift.round), []).append(drift)
+    return {
+        "message_gradient": means,
+        "share": {edge: sum(rows.values()) / whole for edge, rows in means.items()},
+        "round_1_over_last": {"mean": statistics.fmean(ratios), "low": min(ratios), "high": max(ratios)},
+        "weights_round_1_over_last": statistics.fmean(weight_ratios),
+        "latents": [
+            {
+                "role": role,
+                "round": number,
+                **{name: _columns([getattr(each, name) for each in group]) for name in Drift._fields[2:]},
+            }
+            for (role, number), group in drifts.items()
+        ],
+    }
+
+
+def _carrier(system: System, edge: Edge) -> Callable[[Tensor], Tensor]:
+    source, target = system.backbones[edge.source], system.backbones[edge.target]
+    if source is target:
+        return _Same()
+    return _Carried(fit_affine(*shared_rows(source, target)))
+
+
+@final
+class _Same:
+    def __call__(self, z: Tensor) -> Tensor:
+        return z.clone()  # of its own for each edge, so that their gradients are told apart
+
+
+@final
+class _Carried:
+    """An affine map in the message's dtype."""
+
+    def __init__(self, affine: Affine) -> None:
+        self._affine = affine
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return z @ self._affine.matrix.T.to(z) + self._affine.bias.to(z)
+
+
+def _drift(salt: str, z_BMD: Tensor, backbones: Mapping[str, HFBackbone]) -> Drift:
+    number, role = salt.split(maxsplit=1)
+    backbone = backbones[role]
+    ids = torch.arange(min(512, backbone.vocabulary_size), device=backbone.device)
+    usual = backbone.embed(ids).float().norm(dim=-1).mean()
+    z_BMD = z_BMD.float()
+    norm_M = (z_BMD.norm(dim=-1) / usual.to(z_BMD.device)).mean(0)
+    previous = cosine_similarity(z_BMD[:, 1:], z_BMD[:, :-1], dim=-1).mean(0)
+    first = cosine_similarity(z_BMD[:, 1:], z_BMD[:, :1], dim=-1).mean(0)
+    return Drift(role, int(number), *(tuple(row.tolist()) for row in (norm_M, previous, first)))
+
+
+def _norm(tensors: Sequence[Tensor]) -> float:
+    """The length of all gradients together; 0 where the loss does not depend on a tensor."""
+    return math.hypot(*(float(tensor.grad.double().norm()) for tensor in tensors if tensor.grad is not None))
+
+
+def _total(reached: Sequence[Reach], name: str) -> float:
+    return math.hypot(*(getattr(each, name) for each in reached))
+
+
+def _ratio(first: float, last: float) -> float:
+    return first / last if last else 0.0
+
+
+def _columns(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    return [statistics.fmean(column) for column in zip(*rows, strict=True)]
+
+
+def _told(name: str, table: Mapping[str, Any], rounds: int) -> str:
+    ratio = table["round_1_over_last"]
+    lines = [
+        f"{name} messages",
+        f"  gradient of round 1 over round {rounds}: {ratio['mean']:.2g} ({ratio['low']:.2g} to {ratio['high']:.2g})",
+    ]
+    for edge, by_round in table["message_gradient"].items():
+        norms = ", ".join(f"{when} {norm:.2e}" for when, norm in by_round.items())
+        lines.append(f"  {edge}: {norms}; share {table['share'][edge]:.0%}")
+    for row in table["latents"]:
+        norms, cosines = (", ".join(f"{value:.2f}" for value in row[key]) for key in ("norm", "to_previous"))
+        lines.append(f"  {row['role']}, round {row['round']}: norm {norms}; cosine to the step before {cosines or '-'}")
+    return "\n".join(lines)
