@@ -19,11 +19,13 @@ SHARE = 0.4  # of the start states, for links
 LATENT_STEPS = 2  # one latent a symbol
 
 
-def build(relay: Relay, folder: Path, *, rounds: int = 3, agent_steps: int = 400) -> dict[str, Grade]:
+def build(
+    relay: Relay, folder: Path, *, rounds: int = 3, agent_steps: int = 400, agent_batch: int = 256
+) -> dict[str, Grade]:
     """Train the agents and write all that goes with them into `folder`; how each agent ended."""
     grades = {}
     for role in ROLES:
-        backbone, grades[role] = train_agent(role, relay, steps=agent_steps)
+        backbone, grades[role] = train_agent(role, relay, steps=agent_steps, batch_size=agent_batch)
         save_agent(backbone, folder / role)
     seen, held_out = relay.split(SHARE)
     write_rows(folder / "inner.jsonl", (inner_row(relay, state) for state in seen))

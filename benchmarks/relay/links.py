@@ -6,14 +6,13 @@ from typing import Any
 
 from benchmarks.measure import timed
 from benchmarks.relay.build import write_system
+from rmas.settings import CONTROLS
 from rmas.system import System, load_system
 from rmas.train.config import DataConfig, InnerConfig, OuterConfig
 from rmas.train.data import load_examples
 from rmas.train.dev import measure
 from rmas.train.inner import train_inner
 from rmas.train.outer import train_outer
-
-CONTROLS = ("shuffled", "zeroed", "noise")
 
 
 def train_links(

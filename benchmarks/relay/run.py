@@ -6,16 +6,17 @@ serves R = 1, 2 and 3. Controls are run at every R.
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from benchmarks.measure import finish, load_config, timed
 from benchmarks.relay.build import SHARE, build
-from benchmarks.relay.links import CONTROLS, train_links
+from benchmarks.relay.links import train_links
 from benchmarks.relay.task import Relay, chance, spell, told
 from rmas import RecursiveSolver, RunConfig, load_system
 from rmas.engine import Controlled
+from rmas.settings import CONTROLS, Control
 from rmas.system import System
 
 
@@ -60,14 +61,21 @@ def main() -> None:
     finish("relay", {**config, **figures})
 
 
-def accuracies(system: System, relay: Relay, *, channel: str = "latent", control: str | None = None) -> list[float]:
+def accuracies(
+    system: System,
+    relay: Relay,
+    *,
+    channel: Literal["latent", "text"] = "latent",
+    control: Control | None = None,
+    batch_size: int = 64,
+) -> list[float]:
     """Exact match on the held-out start states, for a run of each number of rounds."""
     starts = relay.split(SHARE)[1]
     found = []
     for rounds in range(1, system.spec.rounds + 1):
-        solver = RecursiveSolver(system, RunConfig(rounds=rounds, channel=channel, batch_size=64))  # type: ignore[arg-type]
+        solver = RecursiveSolver(system, RunConfig(rounds=rounds, channel=channel, batch_size=batch_size))
         if control is not None:
-            solver.channel = Controlled(channel=solver.channel, control=control)  # type: ignore[arg-type]
+            solver.channel = Controlled(channel=solver.channel, control=control)
         answers = solver.solve([told(start) for start in starts])
         right = [a.text.strip() == spell(relay.after(s, rounds)) for a, s in zip(answers, starts, strict=True)]
         found.append(sum(right) / len(right))

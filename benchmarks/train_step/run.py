@@ -166,20 +166,18 @@ def kept_bytes(system: System, loss: Loss) -> int:
         held.add(holder)
         return holder
 
-    before = _visible()
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
-        value = loss()
-    saved = {s.data_ptr(): s.nbytes() for s in (holder.tensor.untyped_storage() for holder in held)}
-    seen = {place: size for place, size in _visible().items() if place not in before}
-    assert value.requires_grad, "something trains"
-    return sum(size for place, size in (saved | seen).items() if place not in own)
-
-
-def _visible() -> dict[int, int]:
-    """Every tensor that Python knows: where its storage lies, and its bytes."""
     gc.collect()
-    tensors = [thing for thing in gc.get_objects() if type(thing) is Tensor or type(thing) is nn.Parameter]
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t.device.type != "meta"}
+    gc.freeze()  # what is there now is not looked at below
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+            value = loss()
+        gc.collect()
+        born = [thing for thing in gc.get_objects() if type(thing) is Tensor]
+    finally:
+        gc.unfreeze()
+    assert value.requires_grad, "something trains"
+    storages = [tensor.untyped_storage() for tensor in (*born, *(holder.tensor for holder in held))]
+    return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
 
 
 class Way(NamedTuple):

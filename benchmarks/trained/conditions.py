@@ -1,0 +1,86 @@
+"""Conditions: the same questions to the same frozen models, with what is in doubt taken away or put in its place.
+
+A condition is a row of the config: which system (`trained`, `constant`, `untrained`), how many rounds, which control.
+Systems that name the same models share them, so that a batch's prompt heads are read once for all conditions.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rmas.checkpoint import load_links
+from rmas.engine import Channel, Controlled, LatentChannel, Sampling, TextChannel
+from rmas.spec import load_spec
+from rmas.system import System, load_system
+from rmas.train.dev import latent_channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One way to answer: `rounds` is the last; every round up to it is answered too where `every_round` is set."""
+
+    name: str
+    system: System
+    rounds: int
+    channel: Channel
+    every_round: bool
+    form: str  # of a dealt question: split, or whole
+
+    def columns(self) -> list[str]:
+        first = 1 if self.every_round else self.rounds
+        return [f"{self.name} R={r}" for r in range(first, self.rounds + 1)]
+
+
+def open_conditions(config: Mapping[str, Any], root: Path) -> list[Condition]:
+    """The conditions of a config, their systems loaded. Paths of bundles are relative to `root`."""
+    systems: dict[str, System] = {}
+    for name, place in config["systems"].items():
+        systems[name] = _open(place, root, like=next(iter(systems.values()), None))
+    return [_condition(name, row, systems, config) for name, row in config["conditions"].items()]
+
+
+def _open(place: Mapping[str, Any], root: Path, *, like: System | None) -> System:
+    path = str(root / place["path"]) if "/" in place["path"] else place["path"]
+    if like is None or place.get("start") is not None:
+        return load_system(path, start=place.get("start"), dtype="auto")
+    spec = load_spec(path).placed(device="auto", dtype="auto")
+    system = System(spec, {role: _backbone(like, spec.roles[role].source.name) for role in spec.pattern.roles})
+    assert spec.links is not None, "a bundle"
+    load_links(system, spec.links)
+    return system
+
+
+def _backbone(like: System, name: str) -> Any:
+    """The model of that name that another system has loaded."""
+    return next(model for model in like.backbones.values() if model.name == name)
+
+
+def _condition(
+    name: str, row: Mapping[str, Any], systems: Mapping[str, System], config: Mapping[str, Any]
+) -> Condition:
+    system = systems[row.get("system", "trained")]
+    steps = row.get("latent_steps", system.spec.latent_steps)
+    channel: Channel = latent_channel(system, steps) if steps else LatentChannel(latent_steps=0)
+    if row.get("channel") == "text":
+        channel = TextChannel(sampling=Sampling(max_new_tokens=config["message_tokens"]))
+    if "control" in row:
+        channel = Controlled(channel=channel, control=row["control"])
+    return Condition(
+        name=name,
+        system=system,
+        rounds=row.get("rounds", system.spec.rounds),
+        channel=channel,
+        every_round=row.get("every_round", False),
+        form=row.get("form", "split"),
+    )
+
+
+def shared_heads(conditions: Sequence[Condition]) -> bool:
+    """Whether all conditions ask the same models with the same wording, so that prompt heads can be shared."""
+    first = conditions[0].system
+    return all(
+        condition.system.spec.pack.path == first.spec.pack.path
+        and all(condition.system.backbones[role] is first.backbones[role] for role in first.pattern.roles)
+        for condition in conditions
+    )

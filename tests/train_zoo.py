@@ -1,0 +1,77 @@
+"""Tiny trainings for the tests: examples, configs, trainers, and systems that load from a file of their own."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rmas.prompt import Question
+from rmas.system import System, load_system
+from rmas.train.config import OuterConfig
+from rmas.train.data import Example
+from rmas.train.outer import OuterTrainer
+from rmas.train.team import ALONE, Team
+
+PAIR = """pattern = "deliberation"
+start = "identity"
+rounds = 2
+latent_steps = 2
+max_new_tokens = 4
+[roles.reflector]
+backbone = "tiny:llama"
+[roles.toolcaller]
+backbone = "tiny:mistral"
+"""
+TARGETS = {"planner": "Plan it.", "critic": "Is that so?", "reflector": "Think of spiders.", "expert": "I know."}
+EXAMPLES = tuple(
+    Example(question=Question(text=text), answer=answer, targets=TARGETS)
+    for text, answer in (("2 + 2?", "4"), ("Name a river.", "Nile"), ("Why?", "So."), ("Say it again.", "it"))
+)
+
+
+def quiet(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    """Report nothing."""
+
+
+def outer_config(**changes: Any) -> OuterConfig:
+    """A short training on the first batch of EXAMPLES, all four of them."""
+    short: dict[str, Any] = {"data": "examples", "dev": 0, "steps": 4, "batch_size": 4, "warmup": 0, "lr": 1e-2}
+    return OuterConfig(**{**short, "rounds": 2, "latent_steps": 2, "max_new_tokens": 3, **changes})
+
+
+def trainer_of(
+    system: System,
+    examples: tuple[Example, ...] = EXAMPLES,
+    *,
+    team: Team = ALONE,
+    **changes: Any,
+) -> OuterTrainer:
+    """The trainer of a system over `examples`, one batch of them all unless `changes` say otherwise."""
+    return OuterTrainer(system, outer_config(**{"batch_size": len(examples), **changes}), examples, team=team)
+
+
+def gradients(system: System) -> dict[str, Tensor]:
+    """Copies of the gradients that the links hold."""
+    return {name: p.grad.clone() for name, p in system.named_parameters() if p.grad is not None}
+
+
+def own_system(folder: Path, text: str = PAIR) -> System:
+    """A system of a file in `folder`, links in float32; the same at every call."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.toml").write_text(text, encoding="utf-8")
+    return load_system(str(folder / "mine.toml"), cache=folder / "cache")
+
+
+def sums_file(folder: Path, rows: int = 8) -> str:
+    """A file of small sums, whose answers are one letter."""
+    lines = [json.dumps({"question": f"{a} + 2?", "answer": "abcdefghij"[a % 10]}) for a in range(rows)]
+    (folder / "sums.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return str(folder / "sums.jsonl")
+
+
+def same_tensors(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> bool:
+    """Whether the names are the same, and every bit."""
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
