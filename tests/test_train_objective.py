@@ -206,9 +206,13 @@ def test_checkpointed_training_gives_exactly_the_plain_loss_and_gradients(patter
     assert plain.keys() == dict(system.named_parameters()).keys()
 
 
-@pytest.mark.parametrize("families", [("llama", "gemma3_text", "qwen2"), ("qwen3_5_text",)])
-def test_checkpointed_training_equals_plain_training_for_every_kind_of_cache(families: tuple[str, ...]) -> None:
-    system = tiny_system("sequential", families)
+@pytest.mark.parametrize(
+    ("pattern", "families"), [("sequential", ("llama", "gemma3_text", "qwen2")), ("deliberation", ("qwen3_5_text",))]
+)
+def test_checkpointed_training_equals_plain_training_for_every_kind_of_cache(
+    pattern: str, families: tuple[str, ...]
+) -> None:
+    system = tiny_system(pattern, families)
     loss, plain = loss_and_gradients(system, LatentChannel(latent_steps=2))
     again, same = loss_and_gradients(system, LatentChannel(latent_steps=2, checkpointed=True))
     assert torch.equal(loss, again)

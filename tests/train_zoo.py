@@ -16,6 +16,7 @@ from rmas.train.outer import OuterTrainer
 from rmas.train.team import ALONE, Team
 
 PAIR = """pattern = "deliberation"
+prompts = "words.toml"
 start = "identity"
 rounds = 2
 latent_steps = 2
@@ -24,6 +25,13 @@ max_new_tokens = 4
 backbone = "tiny:llama"
 [roles.toolcaller]
 backbone = "tiny:mistral"
+"""
+WORDS = """[roles.reflector]
+system = "You think."
+sections = ["Ask: {question}", "Know: {context}", "Heard: {toolcaller}", "Think."]
+[roles.toolcaller]
+system = "You answer."
+sections = ["Ask: {question}", "Know: {context}", "Heard: {reflector}", "Answer."]
 """
 TARGETS = {"planner": "Plan it.", "critic": "Is that so?", "reflector": "Think of spiders.", "expert": "I know."}
 EXAMPLES = tuple(
@@ -62,6 +70,7 @@ def own_system(folder: Path, text: str = PAIR) -> System:
     """A system of a file in `folder`, links in float32; the same at every call."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mine.toml").write_text(text, encoding="utf-8")
+    (folder / "words.toml").write_text(WORDS, encoding="utf-8")
     return load_system(str(folder / "mine.toml"), cache=folder / "cache")
 
 

@@ -15,7 +15,6 @@ from benchmarks.relay.agents import PATTERN, PROMPTS, Grade, train_agent
 from benchmarks.relay.task import ROLES, Relay, inner_row, outer_row, write_rows
 from rmas.backbone import HFBackbone
 
-SHARE = 0.4  # of the start states, for links
 LATENT_STEPS = 2  # one latent a symbol
 
 
@@ -27,7 +26,7 @@ def build(
     for role in ROLES:
         backbone, grades[role] = train_agent(role, relay, steps=agent_steps, batch_size=agent_batch)
         save_agent(backbone, folder / role)
-    seen, held_out = relay.split(SHARE)
+    seen, held_out = relay.split()
     write_rows(folder / "inner.jsonl", (inner_row(relay, state) for state in seen))
     write_rows(folder / "train.jsonl", (outer_row(relay, start, rounds=rounds) for start in seen))
     write_rows(folder / "held_out.jsonl", (outer_row(relay, start, rounds=rounds) for start in held_out))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.measure import finish, load_config, timed
-from benchmarks.relay.build import SHARE, build
+from benchmarks.relay.build import build
 from benchmarks.relay.links import train_links
 from benchmarks.relay.task import Relay, chance, spell, told
 from rmas import RecursiveSolver, RunConfig, load_system
@@ -23,7 +23,7 @@ from rmas.system import System
 def main() -> None:
     config = load_config(__file__)
     torch.manual_seed(config["seed"])  # for a start that draws
-    relay = Relay(num_symbols=config["num_symbols"], seed=config["seed"])
+    relay = Relay(num_symbols=config["num_symbols"], seed=config["seed"], seen=config["seen"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         grades, agents_s = timed(
@@ -35,7 +35,7 @@ def main() -> None:
             "agents": {role: grade._asdict() for role, grade in grades.items()},
             "agents_s": agents_s,
             "text": accuracies(load_system(str(folder / "relay.toml"), cache=folder / "cache"), relay, channel="text"),
-            "chance": [chance(relay, relay.split(SHARE)[1], r) for r in range(1, config["rounds"] + 1)],
+            "chance": [chance(relay, relay.split()[1], r) for r in range(1, config["rounds"] + 1)],
             "trainings": [],
         }
         print(f"messages in text: {figures['text']}")
@@ -70,7 +70,7 @@ def accuracies(
     batch_size: int = 64,
 ) -> list[float]:
     """Exact match on the held-out start states, for a run of each number of rounds."""
-    starts = relay.split(SHARE)[1]
+    starts = relay.split()[1]
     found = []
     for rounds in range(1, system.spec.rounds + 1):
         solver = RecursiveSolver(system, RunConfig(rounds=rounds, channel=channel, batch_size=batch_size))

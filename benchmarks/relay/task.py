@@ -36,10 +36,14 @@ class Permutations(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """One draw of the three functions: `num_symbols` n, 2 to 26, gives n² states. Same seed, same functions."""
+    """One draw of the three functions: `num_symbols` n, 2 to 26, gives n² states. Same seed, same functions.
+
+    `seen`: the share of the start states that links may see.
+    """
 
     num_symbols: int = 16
     seed: int = 0
+    seen: float = 0.4
 
     @property
     def states(self) -> list[State]:
@@ -57,10 +61,10 @@ class Relay:
             start = self.apply(role, start)
         return start
 
-    def split(self, share: float) -> tuple[list[State], list[State]]:
-        """Start states to train links on, `share` of all, and the others. Drawn by the relay's seed."""
+    def split(self) -> tuple[list[State], list[State]]:
+        """Start states that links may see, and the others. Drawn by the relay's seed."""
         states = random.Random(self.seed + 1).sample(self.states, self.num_symbols**2)
-        size = round(share * len(states))
+        size = round(self.seen * len(states))
         return states[:size], states[size:]
 
     @cached_property

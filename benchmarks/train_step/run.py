@@ -111,7 +111,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
         "alone": {
             **alone._asdict(),
             "ours_s": spread(alone_s)._asdict(),
-            "ours_bytes": kept_bytes(system, ours(system, examples, alone)),
+            "ours_bytes": kept_bytes(_modules(system), ours(system, examples, alone)),
         },
     }
 
@@ -153,12 +153,11 @@ class _Held:
         self.tensor = tensor.detach()
 
 
-def kept_bytes(system: System, loss: Loss) -> int:
-    """What lies in memory between the forward and the backward pass, beyond weights and links: tensors that autograd
-    saved, and those that checkpoints will start again from (messages, states of prompt heads). Storages count once.
+def kept_bytes(modules: Sequence[nn.Module], loss: Loss) -> int:
+    """What lies in memory between the forward and the backward pass, beyond the tensors of `modules`: what autograd
+    saved, and what checkpoints will start again from (messages, states of prompt heads). Storages count once.
     """
-    models = [backbone.model for backbone in system.backbones.values()]
-    own = {t.untyped_storage().data_ptr() for module in (system, *models) for t in module.state_dict().values()}
+    own = {t.untyped_storage().data_ptr() for module in modules for t in module.state_dict().values()}
     held: weakref.WeakSet[_Held] = weakref.WeakSet()
 
     def pack(tensor: Tensor) -> _Held:
@@ -180,6 +179,11 @@ def kept_bytes(system: System, loss: Loss) -> int:
     return sum({s.data_ptr(): s.nbytes() for s in storages if s.data_ptr() not in own}.values())
 
 
+def _modules(system: System) -> list[nn.Module]:
+    """Links and models."""
+    return [system, *(backbone.model for backbone in system.backbones.values())]
+
+
 class Way(NamedTuple):
     """What one way keeps, and the gradients that it leaves."""
 
@@ -197,7 +201,9 @@ def _memory(system: System, example: Example, rounds: int, config: dict[str, Any
         "whole": plain(system, example, stage, cached=True),
         "plain": plain(system, example, stage),
     }
-    ways = {name: Way(kept_bytes(system, loss), gradients_of(parameters, loss)) for name, loss in losses.items()}
+    ways = {
+        name: Way(kept_bytes(_modules(system), loss), gradients_of(parameters, loss)) for name, loss in losses.items()
+    }
     kept, first = {name: way.num_bytes for name, way in ways.items()}, ways["ours"]
     return {
         **{f"{name}_bytes": count for name, count in kept.items()},

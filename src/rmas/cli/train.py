@@ -131,7 +131,9 @@ def _begin(
     claim_folder(out, config, resume=resume)
 
     from rmas.system import load_system
+    from rmas.train.team import join_team
 
+    join_team()  # gives each process of a launcher a GPU of its own, so before weights go there
     with progress() as report:
         make_ready(spec, cache, report)
         return load_system(

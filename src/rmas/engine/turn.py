@@ -143,7 +143,9 @@ def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) 
             for part in segments
             if isinstance(part, Slot) or part
         ]
-        blocks.append(torch.cat(parts) if parts else torch.zeros(0, backbone.dim, device=backbone.device))
+        blocks.append(
+            torch.cat(parts) if parts else torch.zeros(0, backbone.dim, dtype=backbone.dtype, device=backbone.device)
+        )
     length = max(len(block) for block in blocks)
     if all(len(block) == length for block in blocks):
         return torch.stack(blocks), None

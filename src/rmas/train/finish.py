@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from rmas.checkpoint import manifest_of, save_system
+from rmas.checkpoint import digest, manifest_of, save_system
 from rmas.system import System
 from rmas.train.card import write_card
 from rmas.train.config import LoopConfig
@@ -29,7 +29,8 @@ def finish(
 
     Raises CheckpointError where the folder cannot be written.
     """
-    save_system(system, out, dtype=torch.bfloat16 if config.save_dtype == "bfloat16" else None)
+    dtype = torch.bfloat16 if config.save_dtype == "bfloat16" else None
+    save_system(system, out, dtype=dtype)
     groups = (("inner", system.inner), ("outer", system.outer))
     counts = {
         f"{place}.{name}": sum(p.numel() for p in link.parameters())
@@ -50,7 +51,7 @@ def finish(
         steps=result.steps,
         best_step=result.best_step if result.is_complete else result.steps,
         is_complete=result.is_complete,
-        digest=system.digest(),
+        digest=digest({name: tensor.to("cpu", dtype) for name, tensor in system.state_dict().items()}),  # as saved
         notes=system.notes,
         has_curves=curves is not None,
     )

@@ -73,7 +73,7 @@ def fit(
     if stored is not None:
         run.restore(stored.step, stored.tensors, stored.state)
     began, clip_groups = time.monotonic(), [list(group) for group in groups] or [list(parameters)]
-    if evaluate is not None and run.done == 0:
+    if evaluate is not None and run.done == 0 and not run.score:  # a run out of time at once was judged already
         run.judge(evaluate(0), journal)
     while run.done < config.steps and not run.is_patience_out:
         if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
