@@ -1,10 +1,10 @@
 """What training each preset of the paper needs: `python docs/memory_table.py` prints the table of docs/training.md.
 
-Sizes are those of the published configs as far as we know them; nothing is downloaded. What autograd keeps is counted layer by layer, for
-frozen bfloat16 weights and scaled-dot-product attention: a frozen matrix keeps nothing, so what is left are the inputs
-of norms (float32), queries, keys, values and outputs of attention, and three vectors of each MLP. Two things are easily
-overlooked: every latent step keeps its own copy of all keys and values so far, and a hybrid family (Qwen3.5), through
-whose cache no gradient flows, reads its whole prompt again at each step and keeps all of that.
+Sizes are those of the published configs as far as we know them; nothing is downloaded. What autograd keeps is counted
+layer by layer, for frozen bfloat16 weights and scaled-dot-product attention: a frozen matrix keeps nothing, so what is
+left are the inputs of norms (float32), queries, keys, values and outputs of attention, and three vectors of each MLP.
+Two things are easily overlooked: every latent step keeps its own copy of all keys and values so far, and a hybrid
+family (Qwen3.5), through whose cache no gradient flows, reads its whole prompt again at each step and keeps it all.
 """
 
 from collections.abc import Callable, Iterator, Mapping

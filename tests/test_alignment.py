@@ -1,6 +1,7 @@
 """Training-free starts: the right pairs, the right map, computed once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_the_rows_of_two_families_pair_the_same_strings() -> None:
     pairs = shared_rows(source, target)
     strings = sorted(source.tokenizer.strings.keys() & target.tokenizer.strings.keys())
     assert len(pairs.x_ND) == len(pairs.y_NE) == len(strings) == 128  # single bytes that are characters
-    rows = {tuple(x.tolist()): y for x, y in zip(*pairs, strict=True)}
+    rows = {tuple(x.tolist()): y for x, y in zip(pairs.x_ND, pairs.y_NE, strict=True)}
     for string in strings:
         x = source.embed(torch.tensor(source.encode(string)))[0].float()
         y = target.embed(torch.tensor(target.encode(string)))[0].float()  # through the module: Gemma scales there
@@ -66,6 +67,15 @@ def test_the_rows_of_unlike_vocabularies_pair_the_same_strings() -> None:
     for i, string in enumerate(strings):
         assert torch.equal(pairs.x_ND[i], source.embed(torch.tensor(ours[string])).float())
         assert torch.equal(pairs.y_NE[i], target.embed(torch.tensor(theirs[string])).float())
+
+
+def test_common_strings_weigh_more_than_rare_ones() -> None:
+    source, target = backbone("llama"), sentencepiece_like(backbone("qwen2"))
+    weights = shared_rows(source, target).w_N
+    assert weights is not None
+    ours, theirs = source.tokenizer.strings, target.tokenizer.strings
+    ranks = [min(ours[string], theirs[string]) for string in ours if string in theirs]
+    assert weights.tolist() == pytest.approx([1 / (10 + rank) for rank in ranks])
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3_text", "gpt2"])
@@ -92,9 +102,9 @@ def count_fits(monkeypatch: pytest.MonkeyPatch) -> list[Link]:
     """From now on, the links whose start is computed."""
     computed: list[Link] = []
 
-    def spy(link: Link, *rest: torch.Tensor) -> None:
+    def spy(link: Link, *rest: Any) -> None:
         computed.append(link)
-        write_affine(link, *rest)  # type: ignore[arg-type]
+        write_affine(link, *rest)
 
     monkeypatch.setattr(rmas.alignment, "write_affine", spy)
     return computed
@@ -185,9 +195,9 @@ def test_an_outer_link_between_two_copies_of_a_model_is_close_to_the_identity(de
     model = backbone("llama")
     outer = {EDGE: Link(design, "outer", 32, 32)}
     Aligner({"a": model, "b": model}, cache=tmp_cache).write({}, outer)
-    rows = shared_rows(model, model).x_ND
+    rows, _, weights = shared_rows(model, model)
     assert cosine_similarity(outer[EDGE](rows), rows).mean() > 0.95
-    assert mean_norm(outer[EDGE](rows).detach()) == pytest.approx(mean_norm(rows), rel=1e-3)
+    assert mean_norm(outer[EDGE](rows).detach(), weights) == pytest.approx(mean_norm(rows, weights), rel=1e-3)
 
 
 def test_an_outer_link_lands_near_the_receivers_embedding_of_the_same_string(tmp_cache: Path) -> None:
@@ -196,7 +206,7 @@ def test_an_outer_link_lands_near_the_receivers_embedding_of_the_same_string(tmp
     Aligner({"a": source, "b": target}, cache=tmp_cache).write({}, outer)
     pairs = shared_rows(source, target)
     fit = fit_affine(*pairs)
-    expected = fit(pairs.x_ND) * (mean_norm(pairs.y_NE) / mean_norm(fit(pairs.x_ND)))
+    expected = fit(pairs.x_ND) * (mean_norm(pairs.y_NE, pairs.w_N) / mean_norm(fit(pairs.x_ND), pairs.w_N))
     torch.testing.assert_close(outer[EDGE](pairs.x_ND).double(), expected, rtol=1e-4, atol=1e-5)
 
 

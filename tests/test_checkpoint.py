@@ -43,9 +43,7 @@ def make(folder: Path, text: str = TEXT, *, seed: int = 0) -> System:
     """A small system of random links from a file in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "mine.toml").write_text(text, encoding="utf-8")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return load_system(str(folder / "mine.toml"), cache=folder / "cache")
+    return load_system(str(folder / "mine.toml"), cache=folder / "cache", seed=seed)
 
 
 @pytest.fixture

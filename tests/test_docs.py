@@ -127,7 +127,7 @@ def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> N
     assert "verb='speak'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "extending.md"], ids=page_id)
+@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "extending.md", DOCS / "training.md"], ids=page_id)
 def test_every_toml_block_loads(page: Path, tmp_path: Path) -> None:
     names = write_files(page, tmp_path)
     assert names

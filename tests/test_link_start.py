@@ -189,3 +189,15 @@ def test_starts_draw_no_random_number() -> None:
     write_affine(link, fit_affine(x_ND, y_NE), x_ND, y_NE)
     write_identity(link)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_a_weight_counts_like_that_many_copies_of_the_row() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x_ND, y_NE = (torch.randn(12, width, generator=generator) for width in (4, 3))
+    weights = torch.tensor([1.0, 2.0, 3.0] * 4)
+    copies = weights.long()
+    weighed = fit_affine(x_ND, y_NE, weights)
+    repeated = fit_affine(x_ND.repeat_interleave(copies, dim=0), y_NE.repeat_interleave(copies, dim=0))
+    torch.testing.assert_close(weighed.matrix, repeated.matrix)
+    torch.testing.assert_close(weighed.bias, repeated.bias)
+    assert mean_norm(x_ND, weights) == pytest.approx(mean_norm(x_ND.repeat_interleave(copies, dim=0)))

@@ -39,6 +39,19 @@ def test_the_native_pack_words_every_role_of_every_shipped_pattern(pattern: str)
         assert {kind for name, kind in pack.roles if name == role} == set(KINDS)
 
 
+TERSE = ["debate", "deliberation", "distillation", "mixture", "sequential", "solo"]
+
+
+@pytest.mark.parametrize("pattern", TERSE)
+def test_the_terse_pack_words_every_role_with_its_slots_and_private_context(pattern: str) -> None:
+    pack, shape = load_pack("terse", pattern), load_pattern(pattern)
+    for role in shape.roles:
+        assert set(pack.slots(role)) == {edge.source for edge in shape.into(role)}
+        for kind in KINDS:
+            names = [name for section in pack.roles[role, kind].sections for name in section.names]
+            assert names.count("context") == 1, (role, kind)
+
+
 def test_the_native_pack_gives_every_role_a_place_for_private_context() -> None:
     for pattern in known_patterns():
         for key, text in load_pack("native", pattern).roles.items():
@@ -66,7 +79,7 @@ def test_a_pack_folder_of_your_own_loads(tmp_path: Path) -> None:
 
 
 def test_an_unknown_pack_is_refused_with_the_nearest() -> None:
-    assert known_packs() == ["native"]
+    assert known_packs() == ["native", "terse"]
     with pytest.raises(PromptError, match=r"unknown prompt pack 'nativ' .*Did you mean 'native'\?"):
         load_pack("nativ", "solo")
 

@@ -12,15 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rmas.backbone import TINY
-from rmas.backbone.tiny import _byte_tokenizer, new_backbone
 from rmas.errors import CheckpointError, NumericsError
-from rmas.system import System
 from rmas.train.config import OuterConfig
 from rmas.train.journal import Journal, read_log
 from rmas.train.loop import DevResult, FitResult, StepResult, fit, learning_rate
 from rmas.train.store import Store
-from train_zoo import EXAMPLES, gradients, outer_config, quiet, same_tensors, trainer_of
+from train_zoo import EXAMPLES, gradients, outer_config, quiet, same_tensors, swayed_system, trainer_of
 from zoo import LOOPS, assert_close, noise, snapshot, tiny_system
 
 Parameters = Mapping[str, nn.Parameter]
@@ -210,13 +207,7 @@ def test_a_step_moves_every_link_that_trains_and_nothing_else(tmp_path: Path, pa
 
 
 def test_one_batch_can_be_learned_by_heart(tmp_path: Path) -> None:
-    """With a model that lets its messages speak: wide weights, and three layers of attention."""
-    config = TINY["qwen2"]["config"] | {"initializer_range": 0.3, "num_hidden_layers": 3, "num_key_value_heads": 4}
-    model = new_backbone("qwen2", config, _byte_tokenizer(None), name="wide", seed=0, dtype=torch.float64)
-    spec = tiny_system("deliberation", ["qwen2"], outer="linear").spec
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        system = System(spec, dict.fromkeys(spec.pattern.roles, model)).double()
+    system = swayed_system()
     letters = tuple(replace(example, answer=answer) for example, answer in zip(EXAMPLES[:2], "47", strict=True))
     trainer = trainer_of(system, letters, rounds=1, latent_steps=8)
     first = trainer.step(0).loss

@@ -13,7 +13,8 @@ import pytest
 from rmas.errors import CheckpointError
 from rmas.train import store as store_module
 from rmas.train.journal import read_log
-from rmas.train.outer import OuterTrainer, StepResult, train_outer
+from rmas.train.loop import StepResult
+from rmas.train.outer import OuterTrainer, train_outer
 from train_zoo import outer_config, own_system, quiet, sums_file
 
 # Dev evaluations and checkpoints at different steps, a schedule, and a draw in each step of the first half.
@@ -154,15 +155,15 @@ print(json.dumps(codes))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_training_killed_three_times_ends_with_the_same_bits(tmp_path: Path, seed: int) -> None:
+@pytest.mark.timeout(200)
+def test_a_training_killed_three_times_ends_with_the_same_bits(tmp_path: Path) -> None:
     paths = os.pathsep.join(path for path in sys.path if path)
     done = subprocess.run(
-        [sys.executable, "-c", KILLS, str(tmp_path), str(seed)],
+        [sys.executable, "-c", KILLS, str(tmp_path), "0"],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=190,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [-9, -9, -9, 0, 0], done.stderr

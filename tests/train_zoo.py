@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rmas.backbone import TINY, HFBackbone
+from rmas.backbone.tiny import _byte_tokenizer, new_backbone
 from rmas.prompt import Question
 from rmas.system import System, load_system
 from rmas.train.config import OuterConfig
 from rmas.train.data import Example
 from rmas.train.outer import OuterTrainer
 from rmas.train.team import ALONE, Team
+from zoo import tiny_system
 
 PAIR = """pattern = "deliberation"
 prompts = "words.toml"
@@ -72,6 +76,20 @@ def own_system(folder: Path, text: str = PAIR) -> System:
     (folder / "mine.toml").write_text(text, encoding="utf-8")
     (folder / "words.toml").write_text(WORDS, encoding="utf-8")
     return load_system(str(folder / "mine.toml"), cache=folder / "cache")
+
+
+@cache
+def _wide() -> HFBackbone:
+    config = TINY["qwen2"]["config"] | {"initializer_range": 0.3, "num_hidden_layers": 3, "num_key_value_heads": 4}
+    return new_backbone("qwen2", config, _byte_tokenizer(None), name="wide", seed=0, dtype=torch.float64)
+
+
+def swayed_system() -> System:
+    """A pair whose messages matter: wide weights and three layers of attention. Float64."""
+    spec = tiny_system("deliberation", ["qwen2"], outer="linear").spec
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return System(spec, dict.fromkeys(spec.pattern.roles, _wide())).double()
 
 
 def sums_file(folder: Path, rows: int = 8) -> str:

@@ -2,8 +2,9 @@
 
 Inner links regress the embedding of the next token on the hidden state, over a short calibration text that ships
 with the package; or, with the soft token as teacher, the embedding that the model itself expects there. Outer links
-regress the receiver's embedding of a string on the sender's, over the strings that both vocabularies hold. All end
-with the mean norm of the receiver's embeddings.
+regress the receiver's embedding of a string on the sender's, over the strings that both vocabularies hold, each
+weighed as often as such a token is met (Zipf's law on its rank): else the rare many decide where a digit goes. All
+end with the mean norm of the receiver's embeddings.
 """
 
 import hashlib
@@ -27,16 +28,18 @@ from rmas.sources import Progress, silent
 
 CALIBRATION = Path(__file__).parent / "calibration.txt"
 _VERSION = "2"  # of what this file computes; part of every cache key
+_COMMON = 10  # ranks up to here weigh about the same
 _BATCH = 8  # texts
 _SOFT_BATCH = 64  # states: each becomes a row of logits
 _log = logging.getLogger(__name__)
 
 
 class Pairs(NamedTuple):
-    """Inputs and targets of a regression. x (N, D_in), y (N, D_out), float32."""
+    """Inputs and targets of a regression. x (N, D_in), y (N, D_out), float32; w (N,) weighs them, None: all alike."""
 
     x_ND: Tensor
     y_NE: Tensor
+    w_N: Tensor | None = None
 
 
 @final
@@ -69,7 +72,8 @@ class Aligner:
         for edge, link in outer.items():
             self._progress("aligning links", done, total)
             source, target = self._backbones[edge.source], self._backbones[edge.target]
-            self._start(link, [fingerprint(source), fingerprint(target)], partial(shared_rows, source, target))
+            identity = [fingerprint(source), fingerprint(target), "zipf"]
+            self._start(link, identity, partial(shared_rows, source, target))
             done += 1
         self._progress("aligning links", total, total)
 
@@ -80,9 +84,9 @@ class Aligner:
             link.load_state_dict(stored)
             return
         device = next(link.parameters()).device
-        x_ND, y_NE = pairs()
+        x_ND, y_NE, w_N = pairs()
         link.cpu()
-        write_affine(link, fit_affine(x_ND, y_NE), x_ND, y_NE)
+        write_affine(link, fit_affine(x_ND, y_NE, w_N), x_ND, y_NE, w_N)
         _store(link.state_dict(), file)
         link.to(device)
 
@@ -122,14 +126,18 @@ def soft_token_pairs(backbone: HFBackbone, pairs: Pairs) -> Pairs:
 
 @torch.no_grad()
 def shared_rows(source: HFBackbone, target: HFBackbone) -> Pairs:
-    """Both embeddings of every string that stands in both vocabularies, leading spaces counted."""
+    """Both embeddings of every string that stands in both vocabularies, leading spaces counted.
+
+    A vocabulary made by merging lists its tokens by how often they were met, so the rank stands for the frequency.
+    """
     ours, theirs = source.tokenizer.strings, target.tokenizer.strings
     strings = [string for string in ours if string in theirs]
     rows = [
         backbone.embed(torch.tensor([table[string] for string in strings])).float().cpu()
         for backbone, table in ((source, ours), (target, theirs))
     ]
-    return Pairs(*rows)
+    ranks_N = torch.tensor([min(ours[string], theirs[string]) for string in strings], dtype=torch.float64)
+    return Pairs(*rows, 1 / (_COMMON + ranks_N))
 
 
 @torch.no_grad()

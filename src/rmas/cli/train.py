@@ -128,12 +128,13 @@ def _begin(
     if not spec.roles:
         raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
     _check_files(config, spec)
-    claim_folder(out, config, resume=resume)
+    if _is_first():  # another process may come after the first has begun to fill the folder
+        claim_folder(out, config, resume=resume)
 
     from rmas.system import load_system
     from rmas.train.team import join_team
 
-    join_team()  # gives each process of a launcher a GPU of its own, so before weights go there
+    join_team()  # gives each process of a launcher a GPU of its own: before weights go there
     with progress() as report:
         make_ready(spec, cache, report)
         return load_system(

@@ -42,15 +42,16 @@ class Affine(NamedTuple):
         return Affine(self.matrix * factor, self.bias * factor)
 
 
-def fit_affine(x_ND: Tensor, y_NE: Tensor, *, strength: float = 0.1) -> Affine:
-    """Ridge regression y ≈ A x + b in closed form, float64, with means taken out first.
+def fit_affine(x_ND: Tensor, y_NE: Tensor, w_N: Tensor | None = None, *, strength: float = 0.1) -> Affine:
+    """Ridge regression y ≈ A x + b in closed form, float64, with means taken out first; `w_N` weighs the rows.
 
     `strength` is relative to the mean variance of x, so that it means the same at every scale. 0.1 did best of
     1e-3, 1e-2, 0.1 and 1 on text held out from the calibration (LOG.md, 2026-11-21).
     """
-    x_ND, y_NE = x_ND.double(), y_NE.double()
-    x_mean, y_mean = x_ND.mean(0), y_NE.mean(0)
-    x_ND, y_NE = x_ND - x_mean, y_NE - y_mean
+    x_ND, y_NE, w_N = x_ND.double(), y_NE.double(), _weights(x_ND, w_N)
+    x_mean, y_mean = w_N @ x_ND / w_N.sum(), w_N @ y_NE / w_N.sum()
+    root_N1 = w_N.sqrt()[:, None]
+    x_ND, y_NE = root_N1 * (x_ND - x_mean), root_N1 * (y_NE - y_mean)
     gram_DD = x_ND.T @ x_ND
     ridge = strength * gram_DD.diagonal().mean().clamp(min=torch.finfo(torch.float64).tiny)
     gram_DD.diagonal().add_(ridge)
@@ -58,17 +59,22 @@ def fit_affine(x_ND: Tensor, y_NE: Tensor, *, strength: float = 0.1) -> Affine:
     return Affine(matrix_ED, y_mean - matrix_ED @ x_mean)
 
 
-def mean_norm(x_ND: Tensor) -> float:
-    """The mean Euclidean length of the rows."""
-    return float(x_ND.double().norm(dim=-1).mean())
+def mean_norm(x_ND: Tensor, w_N: Tensor | None = None) -> float:
+    """The mean Euclidean length of the rows, weighed by `w_N`."""
+    w_N = _weights(x_ND, w_N)
+    return float(w_N @ x_ND.double().norm(dim=-1) / w_N.sum())
+
+
+def _weights(x_ND: Tensor, w_N: Tensor | None) -> Tensor:
+    return torch.ones(len(x_ND), dtype=torch.float64, device=x_ND.device) if w_N is None else w_N.double()
 
 
 @torch.no_grad()
-def write_affine(link: Link, affine: Affine, x_ND: Tensor, y_NE: Tensor) -> None:
+def write_affine(link: Link, affine: Affine, x_ND: Tensor, y_NE: Tensor, w_N: Tensor | None = None) -> None:
     """Start `link` as `affine`, fitted on inputs x_ND and targets y_NE; its outputs get the targets' mean norm."""
-    norm = mean_norm(y_NE)
+    norm = mean_norm(y_NE, w_N)
     if link.post_norm is None:
-        affine = affine.scaled(norm / mean_norm(affine(x_ND)))
+        affine = affine.scaled(norm / mean_norm(affine(x_ND), w_N))
     if link.residual_proj is not None:
         _set(link.residual_proj, affine.matrix, affine.bias)
         _zero(link.proj2 if link.proj2 is not None else link.proj1)
@@ -78,7 +84,7 @@ def write_affine(link: Link, affine: Affine, x_ND: Tensor, y_NE: Tensor) -> None
     else:
         _set_branch(link, affine, x_ND)
     if link.post_norm is not None:
-        factor = norm / mean_norm(link(x_ND.to(link.proj1.weight.dtype)))
+        factor = norm / mean_norm(link(x_ND.to(link.proj1.weight.dtype)), w_N)
         link.post_norm.weight.mul_(factor)
         link.post_norm.bias.mul_(factor)
 

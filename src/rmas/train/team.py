@@ -7,12 +7,15 @@ gradient of the whole batch, because each share is weighted by the global batch'
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, final
 
 import torch
 from torch import nn
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(days=1)  # the others wait while the first process extracts states; launchers end hung jobs
 
 
 @final
@@ -77,8 +80,9 @@ ALONE = Team()
 
 
 def join_team() -> Team:
-    """The processes that a launcher started, or one."""
+    """The processes that a launcher started, or one. Puts each on a GPU of its own; call it before weights load."""
     from accelerate import PartialState
 
-    state = PartialState()
+    # without a GPU accelerate has to be told so: it would let every process work alone
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_PATIENCE)
     return Team(state.process_index, state.num_processes, state) if state.num_processes > 1 else ALONE
