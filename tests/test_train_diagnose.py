@@ -28,11 +28,11 @@ def config(**changes: Any) -> OuterConfig:
     return outer_config(**changes)
 
 
-def tapped_run(system: System, *, rounds: int) -> Tapped:
+def tapped_run(system: System, *, rounds: int, latent_steps: int = 2) -> Tapped:
     """A run with its backward pass done."""
     system.zero_grad()
     edges = {id(system.link(edge)): str(edge) for edge in system.pattern.edges}
-    tapped = Tapped(LatentChannel(latent_steps=2), edges)
+    tapped = Tapped(LatentChannel(latent_steps=latent_steps), edges)
     outer_loss(system, PAIR, rounds=rounds, channel=tapped).mean().backward()
     return tapped
 
@@ -186,8 +186,8 @@ def test_the_latents_of_a_constant_inner_link_do_not_turn() -> None:
 
 def test_drift_is_the_mean_over_rows_of_cosines_and_norms() -> None:
     system = tiny_system("deliberation", ["llama"])
-    tapped = tapped_run(system, rounds=1)
-    _, (drift,) = probe(system, PAIR, config(rounds=1))
+    tapped = tapped_run(system, rounds=1, latent_steps=3)
+    _, (drift,) = probe(system, PAIR, config(rounds=1, latent_steps=3))
     ((_, z_BMD),) = tapped.thoughts
     rows = z_BMD.tolist()
 
@@ -195,7 +195,11 @@ def test_drift_is_the_mean_over_rows_of_cosines_and_norms() -> None:
         dot = sum(x * y for x, y in zip(a, b, strict=True))
         return dot / math.hypot(*a) / math.hypot(*b)
 
-    assert drift.to_previous == pytest.approx([sum(cosine(row[0], row[1]) for row in rows) / 2], rel=1e-5)
+    def mean(a: int, b: int) -> float:
+        return sum(cosine(row[a], row[b]) for row in rows) / len(rows)
+
+    assert drift.to_previous == pytest.approx([mean(0, 1), mean(1, 2)], rel=1e-5)
+    assert drift.to_first == pytest.approx([mean(0, 1), mean(0, 2)], rel=1e-5)
 
 
 def test_one_latent_step_has_a_norm_and_nothing_to_compare_with() -> None:

@@ -5,20 +5,25 @@ Systems that name the same models share them, so that a batch's prompt heads are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from platformdirs import user_cache_path
 
 from rmas.checkpoint import load_links
 from rmas.engine import Channel, Controlled, LatentChannel, Sampling, TextChannel
 from rmas.spec import load_spec
-from rmas.system import System, load_system
+from rmas.system import System, load_system, start_links
 from rmas.train.dev import latent_channel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One way to answer: `rounds` is the last; every round up to it is answered too where `every_round` is set."""
+    """One way to answer: `rounds` is the last; every round up to it is answered too where `every_round` is set.
+
+    `share`: the part of the questions that it answers, for conditions that need less certainty.
+    """
 
     name: str
     system: System
@@ -26,6 +31,7 @@ class Condition:
     channel: Channel
     every_round: bool
     form: str  # of a dealt question: split, or whole
+    share: float
 
     def columns(self) -> list[str]:
         first = 1 if self.every_round else self.rounds
@@ -42,12 +48,16 @@ def open_conditions(config: Mapping[str, Any], root: Path) -> list[Condition]:
 
 def _open(place: Mapping[str, Any], root: Path, *, like: System | None) -> System:
     path = str(root / place["path"]) if "/" in place["path"] else place["path"]
-    if like is None or place.get("start") is not None:
-        return load_system(path, start=place.get("start"), dtype="auto")
+    if like is None:
+        return load_system(path, start=place.get("start"))
     spec = load_spec(path).placed(device="auto", dtype="auto")
+    if "start" in place:
+        spec = replace(spec, start=place["start"], links=None)
     system = System(spec, {role: _backbone(like, spec.roles[role].source.name) for role in spec.pattern.roles})
-    assert spec.links is not None, "a bundle"
-    load_links(system, spec.links)
+    if spec.links is not None:
+        load_links(system, spec.links)
+    else:
+        start_links(system, cache=user_cache_path("rmas"))
     return system
 
 
@@ -73,6 +83,7 @@ def _condition(
         channel=channel,
         every_round=row.get("every_round", False),
         form=row.get("form", "split"),
+        share=row.get("share", 1.0),
     )
 
 

@@ -76,6 +76,8 @@ def _answer(
         heads = {form: Heads(room=room) if shared_heads(conditions) else None for form in forms}
         said: dict[str, dict[str, Any]] = {example.key: {} for example in batch}
         for condition in conditions:
+            if (number - 1) % round(1 / condition.share):
+                continue
             asked = batch if condition.form == "split" else [twins[example.key] for example in batch]
             found = replies(
                 condition.system,
@@ -121,11 +123,13 @@ def held_out(
 def summarise(lines: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, Any]:
     """By condition: n, accuracy and its standard error, how often the answer is mentioned, the test against trained."""
     table: dict[str, Any] = {}
-    first = [line["said"][baseline][0] for line in lines]
-    for name in lines[0]["said"] if lines else ():
-        right = [line["said"][name][0] for line in lines]
+    names = dict.fromkeys(name for line in lines for name in line["said"])
+    for name in names:
+        asked = [line for line in lines if name in line["said"]]
+        first = [line["said"][baseline][0] for line in asked]
+        right = [line["said"][name][0] for line in asked]
         accuracy = sum(right) / len(right)
-        mentions = sum(mentioned(line["answer"], line["said"][name][1]) for line in lines) / len(lines)
+        mentions = sum(mentioned(line["answer"], line["said"][name][1]) for line in asked) / len(asked)
         better = sum(a > b for a, b in zip(first, right, strict=True))
         worse = sum(a < b for a, b in zip(first, right, strict=True))
         table[name] = {

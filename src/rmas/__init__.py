@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from rmas.solver import Answer, Solver
     from rmas.solvers import EchoSolver, RecursiveSolver
     from rmas.system import System, load_system
+    from rmas.train.config import InnerConfig, OuterConfig
+    from rmas.train.inner import train_inner
+    from rmas.train.outer import train_outer
 
 _HOMES = {
     "Answer": "rmas.solver",
     "EchoSolver": "rmas.solvers",
+    "InnerConfig": "rmas.train.config",
+    "OuterConfig": "rmas.train.config",
     "Pattern": "rmas.pattern",
     "Question": "rmas.prompt",
     "RecursiveSolver": "rmas.solvers",
@@ -33,11 +38,15 @@ _HOMES = {
     "load_pattern": "rmas.pattern",
     "load_system": "rmas.system",
     "save_system": "rmas.checkpoint",
+    "train_inner": "rmas.train.inner",
+    "train_outer": "rmas.train.outer",
 }
 
 __all__ = [
     "Answer",
     "EchoSolver",
+    "InnerConfig",
+    "OuterConfig",
     "Pattern",
     "Question",
     "RecursiveSolver",
@@ -53,6 +62,8 @@ __all__ = [
     "load_pattern",
     "load_system",
     "save_system",
+    "train_inner",
+    "train_outer",
 ]
 
 
