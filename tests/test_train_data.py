@@ -431,6 +431,19 @@ def test_long_batches_do_not_come_in_order_of_length() -> None:
     assert means[:16] != sorted(means[:16])
 
 
+def test_batches_that_are_not_by_length_mix_short_and_long() -> None:
+    lengths = [10] * 400 + [90] * 400
+    kinds = [
+        {frozenset(lengths[i] for i in Batches(lengths, batch_size=8, seed=1, by_length=by)[s]) for s in range(100)}
+        for by in (True, False)
+    ]
+    assert len([batch for batch in kinds[0] if len(batch) == 2]) <= 1 < len(kinds[0])
+    mixed = [
+        len({lengths[i] for i in Batches(lengths, batch_size=8, seed=1, by_length=False)[s]}) == 2 for s in range(100)
+    ]
+    assert sum(mixed) > 90
+
+
 def test_a_batch_may_be_changed_without_changing_the_order() -> None:
     batches = Batches(LENGTHS, batch_size=8, seed=1)
     kept = list(batches[0])

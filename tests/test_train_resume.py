@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from rmas.errors import CheckpointError
 from rmas.train import store as store_module
@@ -80,6 +81,16 @@ def test_an_interrupted_training_ends_with_the_same_bits_and_log(
             with pytest.raises(KeyboardInterrupt):
                 train(tmp_path, "out", resume=place > 0)
     assert Whole(train(tmp_path, "out", resume=True), log_of(tmp_path / "out")) == whole
+
+
+def test_a_training_is_not_resumed_beside_other_frozen_links(tmp_path: Path) -> None:
+    train(tmp_path, "out")
+    system = own_system(tmp_path)
+    with torch.no_grad():
+        next(system.inner.parameters()).add_(1.0)  # frozen here, and of the same shape
+    config = outer_config(data=plans_file(tmp_path), **COURSE)
+    with pytest.raises(CheckpointError, match=r"step 6 was made beside other frozen models or links .*Resume with the"):
+        train_outer(system, config, tmp_path / "out", resume=True, report=quiet)
 
 
 @pytest.mark.parametrize("file", ["tensors.safetensors", "state.json"])

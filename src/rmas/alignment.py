@@ -132,12 +132,12 @@ def shared_rows(source: HFBackbone, target: HFBackbone) -> Pairs:
     """
     ours, theirs = source.tokenizer.strings, target.tokenizer.strings
     strings = [string for string in ours if string in theirs]
-    rows = [
+    x_ND, y_NE = (
         backbone.embed(torch.tensor([table[string] for string in strings])).float().cpu()
         for backbone, table in ((source, ours), (target, theirs))
-    ]
+    )
     ranks_N = torch.tensor([min(ours[string], theirs[string]) for string in strings], dtype=torch.float64)
-    return Pairs(*rows, 1 / (_COMMON + ranks_N))
+    return Pairs(x_ND, y_NE, 1 / (_COMMON + ranks_N))
 
 
 @torch.no_grad()

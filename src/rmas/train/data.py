@@ -120,15 +120,17 @@ class Batches:
     """The order of training, as random access: batch `step` is a function of (lengths, batch_size, seed, step).
 
     An epoch is a shuffle of all indices; windows of 16 batches are sorted by length and cut, and the batches shuffled.
+    Without `by_length` they are only shuffled and cut: sources of unlike lengths then meet in every batch.
     The `len(lengths) % batch_size` indices that fill no batch sit out the epoch: others in each.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, by_length: bool = True) -> None:
         """Raises ConfigError for a `batch_size` below 1 or above the number of lengths."""
         require(batch_size >= 1, "batch_size", batch_size, "1 or more")
         expected = f"at most the number of training examples ({len(lengths)}). Lower it, or give more data"
         require(batch_size <= len(lengths), "batch_size", batch_size, expected)
         self._lengths, self._batch_size, self._seed = tuple(lengths), batch_size, seed
+        self._window = WINDOW if by_length else 1
         self._epoch, self._order = -1, [[0]]
 
     @property
@@ -152,8 +154,8 @@ class Batches:
         draw.shuffle(order)
         order = order[: self.per_epoch * size]
         batches: list[list[int]] = []
-        for start in range(0, len(order), WINDOW * size):
-            window = sorted(order[start : start + WINDOW * size], key=self._lengths.__getitem__)
+        for start in range(0, len(order), self._window * size):
+            window = sorted(order[start : start + self._window * size], key=self._lengths.__getitem__)
             batches += [window[cut : cut + size] for cut in range(0, len(window), size)]
         draw.shuffle(batches)
         return batches

@@ -24,6 +24,7 @@ from rmas.train.config import InnerConfig, Report, TrainResult
 from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
 from rmas.train.folder import claim_folder
+from rmas.train.frozen import frozen_digest
 from rmas.train.journal import Journal
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.shards import StateBatches, StatePairs, States
@@ -75,6 +76,7 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
             batch_of=trainer.batch_of,
             team=team,
             groups=trainer.groups,
+            frozen=frozen_digest(system, trainer.parameters),
         )
     if team.is_first:
         trained = f"the inner links of {', '.join(roles)}"

@@ -62,13 +62,15 @@ def fit(
     minutes: float | None = None,
     team: Team = ALONE,
     groups: Iterable[Iterable[str]] = (),
+    frozen: str = "",
 ) -> FitResult:
     """Train `parameters` in place: step(i) leaves the gradients of global batch i. Ends with the best by `evaluate`.
 
     `groups`: names that are clipped together (default: all). `batch_of(i)`: what to keep on disk when step i is not
-    finite. Raises NumericsError, after keeping it; the last checkpoint then still stands.
+    finite. `frozen`: a digest of what does not train. Raises CheckpointError for a checkpoint that was made beside
+    another one, and NumericsError after keeping the batch; the last checkpoint then still stands.
     """
-    run = _Run(parameters, config, team)
+    run = _Run(parameters, config, team, frozen)
     stored = store.latest()
     if stored is not None:
         run.restore(stored.step, stored.tensors, stored.state)
@@ -113,8 +115,10 @@ def learning_rate(config: LoopConfig, step: int) -> float:
 class _Run:
     """Parameters, optimiser and counters: all that a checkpoint holds."""
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], config: LoopConfig, team: Team) -> None:
-        self.parameters, self._config, self._team = parameters, config, team
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], config: LoopConfig, team: Team, frozen: str = ""
+    ) -> None:
+        self.parameters, self._config, self._team, self._frozen = parameters, config, team, frozen
         matrices = [p for p in parameters.values() if p.ndim > 1]
         others = [p for p in parameters.values() if p.ndim <= 1]  # biases and norms do not decay
         self.optimizer = torch.optim.AdamW(
@@ -177,7 +181,7 @@ class _Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse}
-        store.save(self.done, tensors, state | {"seed": self._config.seed})
+        store.save(self.done, tensors, state | {"seed": self._config.seed, "frozen": self._frozen})
 
     @torch.no_grad()
     def restore(self, done: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -189,6 +193,11 @@ class _Run:
                     f"the checkpoint of step {done} holds {name} {theirs.get(name, 'not at all')}, this system has "
                     f"{ours.get(name, 'no such link')}. Resume with the system that it was made with."
                 )
+        if (made_with := state.get("frozen", "")) != self._frozen:
+            raise CheckpointError(
+                f"the checkpoint of step {done} was made beside other frozen models or links ({made_with[:16]}…, here "
+                f"{self._frozen[:16]}…). Resume with the system that it was made with."
+            )
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"parameter.{name}"])
             if f"best.{name}" in tensors:

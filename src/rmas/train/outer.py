@@ -19,6 +19,7 @@ from rmas.train.data import Batches, Example, lengths_of, load_examples, split_e
 from rmas.train.dev import latent_channel, measure
 from rmas.train.finish import finish
 from rmas.train.folder import claim_folder
+from rmas.train.frozen import frozen_digest
 from rmas.train.journal import Journal
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import make_channel, outer_loss, weigh
@@ -70,6 +71,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
             batch_of=trainer.batch_of,
             minutes=config.minutes,
             team=team,
+            frozen=frozen_digest(system, trainer.parameters),
         )
     if team.is_first:
         trained = "the outer links and the inner links" if config.train_inner else "the outer links"
@@ -109,7 +111,9 @@ class OuterTrainer:
 
     def __init__(self, system: System, config: OuterConfig, examples: Sequence[Example], *, team: Team = ALONE) -> None:
         self.system, self.config, self.examples, self._team = system, resolved(system, config), examples, team
-        self._batches = Batches(lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed)
+        self._batches = Batches(
+            lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
+        )
         self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
         for name, parameter in system.named_parameters():
             parameter.requires_grad_(name in self.parameters)
