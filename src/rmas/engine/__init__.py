@@ -13,7 +13,7 @@ from rmas.engine.control import Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Runnable, check_lengths, run
 from rmas.engine.trace import Trace, Turn, Usage
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, read, rollout
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read, rollout
 from rmas.settings import Sampling
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "LastTurn",
     "LatentChannel",
     "Payload",
+    "Read",
     "Row",
     "Runnable",
     "Sampling",

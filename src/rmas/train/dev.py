@@ -48,8 +48,9 @@ def replies(
 
     def listen(turn: LastTurn) -> None:
         backbone = turn.agent.backbone
-        nll_B = answer_nll(turn, [answer_ids(backbone, example, turn.round) for example in examples])
-        *_, rows = speak(backbone, turn.read(), sampling, [torch.Generator()] * len(examples))
+        start = turn.read()
+        nll_B = answer_nll(turn, [answer_ids(backbone, example, turn.round) for example in examples], start)
+        *_, rows = speak(backbone, start, sampling, [torch.Generator()] * len(examples))
         for place, (example, row, nll) in enumerate(zip(examples, rows, nll_B.tolist(), strict=True)):
             is_right = row.text.strip() == example.answer_in(turn.round)
             found[place].append(Reply(turn.round, row.text, nll, is_right))

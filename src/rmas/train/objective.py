@@ -25,6 +25,7 @@ from rmas.engine import (
     LastTurn,
     LatentChannel,
     Payload,
+    Read,
     Runnable,
     Thought,
     read,
@@ -89,14 +90,17 @@ def answer_ids(backbone: Backbone, example: Example, round_number: int) -> tuple
     return (*backbone.encode(example.answer_in(round_number)), backbone.end_id)
 
 
-def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]]) -> Tensor:
-    """The mean cross-entropy of each row's target -> nll_B, float32 or wider. Logits at target positions only."""
+def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]], start: Read | None = None) -> Tensor:
+    """The mean cross-entropy of each row's target -> nll_B, float32 or wider. Logits at target positions only.
+
+    `start`: the turn, where it was read already.
+    """
     backbone = turn.agent.backbone
     length = max(len(target) for target in targets)
     ids_BT = torch.tensor([[*target, *[0] * (length - len(target))] for target in targets], device=backbone.device)
     sizes_B = torch.tensor([len(target) for target in targets], device=backbone.device)
     is_real_BT = torch.arange(length, device=backbone.device) < sizes_B[:, None]
-    h_BTD = target_states(backbone, turn.read(), ids_BT)
+    h_BTD = target_states(backbone, start or turn.read(), ids_BT)
     nll_N = chunked_nll(backbone, h_BTD[is_real_BT], ids_BT[is_real_BT])
     row_N = torch.arange(len(targets), device=backbone.device).repeat_interleave(sizes_B)
     return torch.zeros(len(targets), dtype=nll_N.dtype, device=nll_N.device).index_add(0, row_N, nll_N) / sizes_B
