@@ -12,8 +12,8 @@ from rmas.prompt import Question
 from rmas.settings import CONTROLS, Control
 from rmas.system import System
 from rmas.train.config import Probe
-from rmas.train.data import Example
-from rmas.train.dev import batches_of, latent_channel, measure, replies
+from rmas.train.data import Example, batches_of
+from rmas.train.dev import latent_channel, measure, replies
 from rmas.train.team import ALONE, Team
 from train_zoo import EXAMPLES, swayed_system, trainer_of
 from zoo import backbone, greedily, tiny_system

@@ -19,8 +19,8 @@ from benchmarks.measure import finish
 from benchmarks.trained.conditions import Condition, open_conditions, shared_heads
 from rmas.engine import Heads
 from rmas.train.config import DataConfig
-from rmas.train.data import Example, load_examples
-from rmas.train.dev import batches_of, replies
+from rmas.train.data import Example, batches_of, load_examples
+from rmas.train.dev import replies
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

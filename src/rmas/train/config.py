@@ -129,6 +129,7 @@ class OuterConfig(LoopConfig):
     earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
     train_inner: bool = False
     checkpointed: bool = True
+    keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
     by_length: bool = True  # batches of like length; false: sources of unlike lengths meet in every batch
     target_cap: int = 80  # first states of a role target, in teacher forcing
     max_new_tokens: int = 32  # of a dev answer

@@ -9,9 +9,10 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from rmas.errors import ConfigError, QuestionError
@@ -114,6 +115,16 @@ def lengths_of(examples: Sequence[Example]) -> list[int]:
     return [
         len(example.question.text) + max(map(len, example.question.context.values()), default=0) for example in examples
     ]
+
+
+def batches_of(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
+    """All examples in batches of like length and of near-equal size, none of a single row where that can be."""
+    ordered = sorted(examples, key=lambda example: len(example.question.text))
+    number = max(1, -(-len(ordered) // size))
+    borders = [len(ordered) * i // number for i in range(number + 1)]
+    for first, last in pairwise(borders):
+        if first < last:
+            yield ordered[first:last]
 
 
 class Batches:

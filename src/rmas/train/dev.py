@@ -4,8 +4,7 @@ The gap between the accuracy and that of shuffled messages is the curve to watch
 a constant.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ import torch
 from rmas.engine import Channel, ConstantChannel, Controlled, Heads, LastTurn, LatentChannel, run, speak
 from rmas.settings import Control, Sampling
 from rmas.system import System
-from rmas.train.data import Example
+from rmas.train.data import Example, batches_of
 from rmas.train.objective import answer_ids, answer_nll
 from rmas.train.team import ALONE, Team
 
@@ -118,16 +117,6 @@ def measure(
 def latent_channel(system: System, latent_steps: int) -> LatentChannel | ConstantChannel:
     """How a system thinks at inference: in latents, unless its links have learned all messages by heart."""
     return (ConstantChannel if system.spec.is_constant else LatentChannel)(latent_steps=latent_steps)
-
-
-def batches_of(examples: Sequence[Example], size: int) -> Iterator[list[Example]]:
-    """All examples in batches of like length and of near-equal size, none of a single row where that can be."""
-    ordered = sorted(examples, key=lambda example: len(example.question.text))
-    number = max(1, -(-len(ordered) // size))
-    borders = [len(ordered) * i // number for i in range(number + 1)]
-    for first, last in pairwise(borders):
-        if first < last:
-            yield ordered[first:last]
 
 
 def _longest(system: System, examples: Sequence[Example]) -> int:

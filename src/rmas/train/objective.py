@@ -36,6 +36,7 @@ from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.data import Example
+from rmas.train.kept import KeepingChannel
 
 _CHUNK = 64  # rows of logits held at a time
 
@@ -48,7 +49,7 @@ def outer_loss(
     Rounds that no weight asks for are not computed: with `earlier_weight` 0 there is one row, the last round's.
     """
     nll: list[Tensor] = []
-    checkpointed = isinstance(channel, LatentChannel | ForcedChannel) and channel.checkpointed
+    checkpointed = isinstance(channel, LatentChannel | ForcedChannel | KeepingChannel) and channel.checkpointed
     ids = [[answer_ids(_answerer(system), example, r) for example in examples] for r in range(1, rounds + 1)]
 
     def listen(turn: LastTurn) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import nn
 
-from rmas.engine import Channel, check_lengths
+from rmas.engine import Channel, LatentChannel, check_lengths
 from rmas.errors import ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.system import System
@@ -21,6 +21,7 @@ from rmas.train.finish import finish
 from rmas.train.folder import claim_folder
 from rmas.train.frozen import frozen_digest
 from rmas.train.journal import Journal
+from rmas.train.kept import KeepingChannel, KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import make_channel, outer_loss, weigh
 from rmas.train.store import Store
@@ -50,6 +51,8 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     retell(system, config)
     trainer = OuterTrainer(system, config, split.train, team=team)
     trainer.check(split.dev)
+    if config.keep_thoughts:
+        trainer.keep(report)
     store = Store(out / "checkpoints")
     stored = store.latest()
     journal = Journal(out, resume_from=None if stored is None else stored.step) if team.is_first else None
@@ -114,9 +117,27 @@ class OuterTrainer:
         self._batches = Batches(
             lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
+        self._kept: KeptThoughts | None = None
         self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
         for name, parameter in system.named_parameters():
             parameter.requires_grad_(name in self.parameters)
+
+    def keep(self, report: Report) -> None:
+        """Roll out the first thoughts of every example that this process will meet. Raises ConfigError: none stays."""
+        if self.system.spec.is_constant or not first_roles(self.system):
+            raise ConfigError(
+                "keep_thoughts is set, but no agent's first thought stays the same in this training: its inner link "
+                "trains, or nobody thinks. Leave keep_thoughts out."
+            )
+        stages = [self.stage(0), *(Stage(*row[1:]) for row in self.config.curriculum), self.stage(self.config.steps)]
+        met = {i for number in range(self.config.steps) for i in self._team.share(self._batches[number])}
+        self._kept = keep_thoughts(
+            self.system,
+            [self.examples[i] for i in sorted(met)],
+            latent_steps=max(stage.latent_steps for stage in stages),
+            batch_size=self.config.dev_batch,
+            report=report,
+        )
 
     def check(self, dev: Sequence[Example]) -> None:
         """Refuse, before any work, what no agent could read whole, and missing role targets."""
@@ -191,7 +212,7 @@ class OuterTrainer:
         return [asdict(replace(example, targets=dict(example.targets))) for example in self.batch(number)]
 
     def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
-        return make_channel(
+        channel = make_channel(
             objective,
             self.system,
             examples,
@@ -199,6 +220,9 @@ class OuterTrainer:
             cap=self.config.target_cap,
             checkpointed=self.config.checkpointed,
         )
+        if self._kept is not None and isinstance(channel, LatentChannel):
+            return KeepingChannel(channel=channel, kept=self._kept)
+        return channel
 
     def _objective(self, number: int) -> str:
         """What this step trains for; a mixed one is drawn, from all teacher-forced to all rollout."""

@@ -1,0 +1,102 @@
+"""First thoughts, thought once: what an agent thinks before any message has come does not change while links train.
+
+A turn with an empty inbox and a frozen inner link has nothing trainable before it, so its latents are the same in
+every epoch. They are rolled out once, before the first step, in batches that depend on the examples alone (a resumed
+run so gets the same bits), and looked up afterwards by prompt. They weigh M · D numbers each.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from rmas.backbone import Backbone
+from rmas.engine import Agent, Heads, Inbox, LatentChannel, Payload, Thought
+from rmas.prompt import Prompt
+from rmas.system import System
+from rmas.train.config import Report
+from rmas.train.data import Example, batches_of
+
+
+@final
+@dataclass(frozen=True)
+class KeptThoughts:
+    """Latents z_MD by (role, prompt)."""
+
+    latent_steps: int
+    thoughts: dict[tuple[str, Prompt], Tensor] = field(default_factory=dict)
+
+    def find(self, role: str, prompts: Sequence[Prompt]) -> Tensor | None:
+        """z_BMD of a whole batch; None where a prompt of it was not kept."""
+        rows = [self.thoughts.get((role, prompt)) for prompt in prompts]
+        found = [row for row in rows if row is not None]
+        return torch.stack(found) if len(found) == len(rows) else None
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class KeepingChannel:
+    """A LatentChannel that looks first thoughts up where they were kept."""
+
+    channel: LatentChannel
+    kept: KeptThoughts
+
+    @property
+    def is_silent(self) -> bool:
+        return self.channel.is_silent
+
+    @property
+    def message_length(self) -> int:
+        return self.channel.message_length
+
+    @property
+    def checkpointed(self) -> bool:
+        return self.channel.checkpointed
+
+    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
+        steps = self.channel.latent_steps
+        z_BMD = None if inbox or steps > self.kept.latent_steps else self.kept.find(agent.role, prompts)
+        if z_BMD is not None:  # the first latents of a longer rollout are those of a shorter one
+            lengths = tuple(prompt.num_tokens for prompt in prompts)
+            return Thought(z_BMD[:, :steps], lengths, steps, (0,) * len(prompts), salt)
+        return self.channel.think(agent, prompts, inbox, heads, salt)
+
+    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+        return self.channel.carry(link, thought, receiver)
+
+
+def first_roles(system: System) -> tuple[str, ...]:
+    """The roles whose first turn finds an empty inbox and whose inner link does not train."""
+    seen: set[str] = set()
+    found = []
+    for role in system.pattern.roles:
+        inner = system.inner[role]
+        is_frozen = not any(parameter.requires_grad for parameter in inner.parameters())
+        is_first = not seen & {edge.source for edge in system.pattern.into(role)}
+        if is_frozen and is_first and role != system.pattern.answerer:
+            found.append(role)
+        seen.add(role)
+    return tuple(found)
+
+
+@torch.no_grad()
+def keep_thoughts(
+    system: System, examples: Sequence[Example], *, latent_steps: int, batch_size: int, report: Report
+) -> KeptThoughts:
+    """Roll out the first thoughts of `examples`, in batches of like length."""
+    kept = KeptThoughts(latent_steps)
+    channel = LatentChannel(latent_steps=latent_steps)
+    roles = first_roles(system)
+    batches = list(batches_of(examples, batch_size))
+    for number, batch in enumerate(batches):
+        report("first thoughts", number, len(batches), {})
+        for role in roles:
+            prompts = [system.render(role, example.question, frozenset()) for example in batch]
+            heads = Heads(room=latent_steps)
+            thought = channel.think(system.agents[role], prompts, {}, heads, role)
+            assert isinstance(thought.message, Tensor), "a latent channel"
+            kept.thoughts.update({(role, p): z_MD for p, z_MD in zip(prompts, thought.message, strict=True)})
+    report("first thoughts", len(batches), len(batches), {})
+    return kept
