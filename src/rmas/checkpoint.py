@@ -49,8 +49,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write a bundle that `load_system(str(folder))` reads. The backbones stay where they are, named by source.
+def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """Write a bundle that `load_system(str(folder))` reads; -> its manifest. The backbones stay where they are.
 
     `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are.
     """
@@ -58,6 +58,7 @@ def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = Non
     manifest = manifest_of(system) | {"digest": digest(tensors)}
     files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
     _write(folder, files | _own_files(system.spec))
+    return manifest
 
 
 def manifest_of(system: Linked) -> dict[str, Any]:

@@ -121,10 +121,6 @@ class TextSurrogate:
         return self.system.memory
 
     @property
-    def spec(self) -> Any:
-        return self.system.spec
-
-    @property
     def backbones(self) -> Mapping[str, HFBackbone]:
         return self.system.backbones
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from rmas.checkpoint import digest, manifest_of, save_system
+from rmas.checkpoint import save_system
 from rmas.system import System
 from rmas.train.card import write_card
 from rmas.train.config import LoopConfig
@@ -30,7 +30,7 @@ def finish(
     Raises CheckpointError where the folder cannot be written.
     """
     dtype = torch.bfloat16 if config.save_dtype == "bfloat16" else None
-    save_system(system, out, dtype=dtype)
+    manifest = save_system(system, out, dtype=dtype)
     groups = (("inner", system.inner), ("outer", system.outer))
     counts = {
         f"{place}.{name}": sum(p.numel() for p in link.parameters())
@@ -41,7 +41,7 @@ def finish(
     facts = gather(
         system.spec,
         config,
-        manifest_of(system),
+        manifest,
         counts,
         read_log(out),
         stage=stage,
@@ -51,7 +51,7 @@ def finish(
         steps=result.steps,
         best_step=result.best_step if result.is_complete else result.steps,
         is_complete=result.is_complete,
-        digest=digest({name: tensor.to("cpu", dtype) for name, tensor in system.state_dict().items()}),  # as saved
+        digest=manifest["digest"],
         notes=system.notes,
         has_curves=curves is not None,
     )
