@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from rmas.errors import CheckpointError, NumericsError
 from rmas.train.config import OuterConfig
 from rmas.train.journal import Journal, read_log
-from rmas.train.loop import DevResult, FitResult, StepResult, fit, learning_rate
+from rmas.train.loop import DevResult, FitResult, StepResult, fit, learning_rate, units
 from rmas.train.store import Store
 from train_zoo import EXAMPLES, gradients, outer_config, quiet, same_tensors, swayed_system, trainer_of
 from zoo import LOOPS, assert_close, noise, snapshot, tiny_system
@@ -121,6 +121,33 @@ def test_steps_are_bitwise_those_of_torchs_adamw(tmp_path: Path) -> None:
         optimizer.step()
     fitted(ours, tmp_path, lr=0.1, decay="constant", clip=math.inf)
     assert same_tensors(values(ours), values(theirs))
+
+
+def test_a_relative_rate_moves_each_tensor_by_a_share_of_its_size_at_the_start(tmp_path: Path) -> None:
+    sizes = {
+        "outer.a.proj1.weight": 2.0,
+        "outer.a.proj1.bias": 0.0,
+        "outer.b.proj1.weight": 0.01,
+        "outer.c.proj1.bias": 0.0,
+    }
+    parameters = {name: nn.Parameter(torch.full((3, 2), size)) for name, size in sizes.items()}
+    shares = {
+        "outer.a.proj1.weight": 2.0,
+        "outer.a.proj1.bias": 2.0,
+        "outer.b.proj1.weight": 0.01,
+        "outer.c.proj1.bias": 1.0,
+    }
+    assert units(parameters) == pytest.approx(shares)
+    before = values(parameters)
+
+    def step(number: int) -> StepResult:
+        for parameter in parameters.values():
+            parameter.grad = torch.ones_like(parameter)
+        return StepResult(1.0, 1)
+
+    fitted(parameters, tmp_path, step, steps=1, warmup=0, lr=0.1, relative_lr=True, clip=math.inf)
+    for name, share in shares.items():
+        assert_close(before[name] - values(parameters)[name], torch.full((3, 2), 0.1 * share), 1e-6)
 
 
 @pytest.mark.parametrize(("groups", "clip"), [([], 0.5), ([["w"], ["b"]], 0.5), ([], math.inf), ([], 1e9)])
@@ -380,16 +407,21 @@ def test_a_stop_after_some_steps_keeps_them(tmp_path: Path, monkeypatch: pytest.
     assert torch.equal(stored.tensors["parameter.w"], parameters["w"].detach())
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_resumed_training_has_the_same_bits_and_lines(tmp_path: Path, stop: int) -> None:
-    """With momenta, the schedule, the best so far and the patience used up, all of which a checkpoint must hold."""
+@pytest.mark.parametrize(("stop", "relative"), [(1, False), (2, True), (3, False)])
+def test_a_resumed_training_has_the_same_bits_and_lines(tmp_path: Path, stop: int, relative: bool) -> None:
+    """With momenta, the schedule, the best so far and the patience used up, all of which a checkpoint must hold.
+
+    And the units of a relative rate: those of the training's start, whatever the tensors are at the resume.
+    """
     changes: dict[str, Any] = {"steps": 6, "dev_every": 1, "save_every": 1, "patience": 4, "warmup": 2}
+    changes["relative_lr"] = relative
     found = (0.1, 0.9, 0.3, 0.4, 0.2, 0.1)
 
     class Stopped(BaseException):
         pass
 
-    whole, first, second = toy(), toy(), toy()
+    whole, first = toy(), toy()
+    second = {name: nn.Parameter(7 * p.detach()) for name, p in toy().items()}
     result = fitted(whole, tmp_path / "whole", evaluate=scores(*found), **changes)
 
     def step(number: int) -> StepResult:

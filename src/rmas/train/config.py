@@ -63,6 +63,7 @@ class LoopConfig(DataConfig):
     batch_size: int = 16
     micro_batch: int | None = None  # None: the whole batch at once
     lr: float = 3e-4
+    relative_lr: bool = False  # lr is a share of each tensor's root mean square at the start
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     warmup: int = 10  # steps

@@ -111,6 +111,20 @@ def learning_rate(config: LoopConfig, step: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def units(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
+    """What a relative learning rate is a share of: each tensor's root mean square, as training finds it.
+
+    One rate then moves links between models of unlike width and embedding size alike. A tensor of zeros, such as a
+    bias, takes the largest of its link (the name up to its last two parts), and 1 where that is 0 as well.
+    """
+    sizes = {name: float(p.detach().double().square().mean().sqrt()) for name, p in parameters.items()}
+    largest: dict[str, float] = {}
+    for name, size in sizes.items():
+        link = name.rsplit(".", 2)[0]
+        largest[link] = max(size, largest.get(link, 0.0))
+    return {name: size or largest[name.rsplit(".", 2)[0]] or 1.0 for name, size in sizes.items()}
+
+
 @final
 class _Run:
     """Parameters, optimiser and counters: all that a checkpoint holds."""
@@ -119,10 +133,10 @@ class _Run:
         self, parameters: Mapping[str, nn.Parameter], config: LoopConfig, team: Team, frozen: str = ""
     ) -> None:
         self.parameters, self._config, self._team, self._frozen = parameters, config, team, frozen
-        matrices = [p for p in parameters.values() if p.ndim > 1]
-        others = [p for p in parameters.values() if p.ndim <= 1]  # biases and norms do not decay
+        self.units = units(parameters) if config.relative_lr else dict.fromkeys(parameters, 1.0)
+        decays = {name: config.weight_decay if p.ndim > 1 else 0.0 for name, p in parameters.items()}  # matrices alone
         self.optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [{"params": [p], "name": name, "weight_decay": decays[name]} for name, p in parameters.items()],
             lr=config.lr,
             betas=config.betas,
             foreach=False,
@@ -148,7 +162,7 @@ class _Run:
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise NumericsError(f"the loss is {loss}, the gradient's norm {norm}.")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(self.done)
+            group["lr"] = self.rate(self.done) * self.units[group["name"]]
         self.optimizer.step()
         self.done += 1
         return StepResult(loss, tokens, {"gradient_norm": norm} | dict(result.figures))
@@ -180,7 +194,7 @@ class _Run:
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
-        state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse}
+        state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse, "units": self.units}
         store.save(self.done, tensors, state | {"seed": self._config.seed, "frozen": self._frozen})
 
     @torch.no_grad()
@@ -213,6 +227,7 @@ class _Run:
                 }
         self.done, self.best_step = done, int(state["best_step"])
         self.score, self.worse = tuple(state["score"]), int(state["worse"])
+        self.units = dict(state.get("units", self.units))
 
 
 def _keep_batch(
