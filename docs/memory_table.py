@@ -4,7 +4,7 @@ Sizes are those of the published configs as far as we know them; nothing is down
 layer by layer, for frozen bfloat16 weights and scaled-dot-product attention: a frozen matrix keeps nothing, so what is
 left are the inputs of norms (float32), queries, keys, values and outputs of attention, and three vectors of each MLP.
 Two things are easily overlooked: every latent step keeps its own copy of all keys and values so far, and a hybrid
-family (Qwen3.5), through whose cache no gradient flows, reads its whole prompt again at each step and keeps it all.
+family (Qwen3.5), through whose cache no gradient flows, reads its whole prompt again at each step, one kept at a time.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -230,8 +230,14 @@ def head_bytes(model: Model, head: int) -> int:
 
 def think_bytes(model: Model, head: int, body: int, latent_steps: int) -> int:
     """What autograd keeps of a think turn that reads `body` positions behind its head and rolls out the latents."""
-    if model.is_hybrid:
-        return sum(read_bytes(model, head + body + step, head + body + step) for step in range(latent_steps))
+    if model.is_hybrid:  # the prompt, one recomputed step at a time, and what each step reads
+        longest = head + body + latent_steps - 1
+        inputs = sum((head + body + step) * model.width * _BF16 for step in range(1, latent_steps))
+        return (
+            read_bytes(model, head + body, head + body)
+            + inputs
+            + read_bytes(model, longest, longest) * (latent_steps > 1)
+        )
     steps = (read_bytes(model, 1, head + body + step) for step in range(1, latent_steps))
     return read_bytes(model, body, head + body) + sum(steps)
 

@@ -80,11 +80,15 @@ def test_the_bytes_of_a_think_turn_are_those_that_autograd_keeps(family: str) ->
     heads = Heads(room=M)
     heads.state(agent, prompts, {"critic": message})
 
-    def turn() -> torch.Tensor:
-        return rollout(agent, read(agent, prompts, {"critic": message}, heads=heads), M)
+    def turn(steps: int = M) -> torch.Tensor:
+        start = read(agent, prompts, {"critic": message}, heads=heads)
+        return rollout(agent, start, steps, checkpointed=True)
 
-    kept = kept_bytes([backbone.model], turn) / 2
-    assert think_bytes(row, HEAD, BODY, M) == pytest.approx(kept, rel=0.1)
+    kept = kept_bytes([backbone.model], turn)
+    if row.is_hybrid:  # beside it, in the backward pass: its last step, as a prompt of that length
+        x_BPD = torch.randn(2, HEAD + BODY + M - 1, row.width, dtype=torch.bfloat16, requires_grad=True)
+        kept += kept_bytes([backbone.model], lambda: backbone.extend(backbone.start(cached=False), x_BPD)[0])
+    assert think_bytes(row, HEAD, BODY, M) == pytest.approx(kept / 2, rel=0.1)
 
 
 def test_the_links_have_the_published_totals() -> None:
@@ -92,11 +96,11 @@ def test_the_links_have_the_published_totals() -> None:
     assert totals == pytest.approx({"sequential, light": 74.5, "sequential, scaled": 157.1}, abs=0.05)
 
 
-def test_a_hybrid_pays_for_its_prompt_at_every_latent_step() -> None:
+def test_a_hybrid_holds_its_prompt_and_one_latent_step() -> None:
     model = MODELS["Qwen3.5-4B"]
     once = read_bytes(model, 300, 300)
     assert think_bytes(model, 240, 60, 1) == once
-    assert think_bytes(model, 240, 60, 8) > 8 * once
+    assert 2 * once < think_bytes(model, 240, 60, 48) < 2.5 * once
 
 
 def test_roles_on_one_model_hold_its_weights_once() -> None:

@@ -13,7 +13,7 @@ from rmas.settings import CONTROLS, Control
 from rmas.system import System
 from rmas.train.config import Probe
 from rmas.train.data import Example, batches_of
-from rmas.train.dev import latent_channel, measure, replies
+from rmas.train.dev import measure, replies
 from rmas.train.team import ALONE, Team
 from train_zoo import EXAMPLES, swayed_system, trainer_of
 from zoo import backbone, greedily, tiny_system
@@ -168,8 +168,8 @@ def test_measuring_leaves_no_gradient_and_no_graph(system: System) -> None:
 
 def test_constant_messages_are_measured_with_nobody_thinking() -> None:
     system = tiny_system("deliberation", ["llama"], outer="constant")
-    assert latent_channel(system, 32) == ConstantChannel(latent_steps=32)
-    assert latent_channel(tiny_system("deliberation", ["llama"]), 2) == CHANNEL
+    assert system.channel(32) == ConstantChannel(latent_steps=32)
+    assert tiny_system("deliberation", ["llama"]).channel(2) == CHANNEL
     figures = measured(system, EXAMPLES[:2], probes=("shuffled",))
     assert figures["accuracy_shuffled"] == figures["accuracy"]  # what hears nothing cannot be shuffled
 

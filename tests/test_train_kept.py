@@ -6,7 +6,7 @@ import torch
 from rmas.engine import LatentChannel
 from rmas.errors import ConfigError
 from rmas.train.data import Example
-from rmas.train.kept import KeepingChannel, KeptThoughts, first_roles, keep_thoughts
+from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.objective import outer_loss
 from train_zoo import EXAMPLES, gradients, quiet, trainer_of
 from zoo import LOOPS, Recorder, assert_close, tiny_system
@@ -58,7 +58,7 @@ def kept_of(examples: tuple[Example, ...], *, latent_steps: int = 3) -> KeptThou
 
 def test_a_shorter_rollout_is_the_beginning_of_a_kept_one() -> None:
     system = tiny_system("deliberation", ["llama"]).requires_grad_(False)
-    channel = Recorder(KeepingChannel(channel=LatentChannel(latent_steps=2), kept=kept_of(EXAMPLES)))
+    channel = Recorder(LatentChannel(latent_steps=2, known=kept_of(EXAMPLES)))
     plain = Recorder(LatentChannel(latent_steps=2))
     for recorder in (channel, plain):
         outer_loss(system, EXAMPLES, rounds=1, channel=recorder)
@@ -69,7 +69,7 @@ def test_a_shorter_rollout_is_the_beginning_of_a_kept_one() -> None:
 def test_a_longer_rollout_or_an_unknown_question_is_thought_anew() -> None:
     system = tiny_system("deliberation", ["llama"]).requires_grad_(False)
     for kept, steps in ((kept_of(EXAMPLES), 4), (kept_of(EXAMPLES[:2]), 3)):
-        ours = Recorder(KeepingChannel(channel=LatentChannel(latent_steps=steps), kept=kept))
+        ours = Recorder(LatentChannel(latent_steps=steps, known=kept))
         plain = Recorder(LatentChannel(latent_steps=steps))
         for recorder in (ours, plain):
             outer_loss(system, EXAMPLES, rounds=1, channel=recorder)

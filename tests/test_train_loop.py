@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from rmas.errors import CheckpointError, NumericsError
+from rmas.settings import RunConfig, Sampling
+from rmas.solvers.recursive import RecursiveSolver
 from rmas.train.config import OuterConfig
-from rmas.train.journal import Journal, read_log
+from rmas.train.journal import read_log
 from rmas.train.loop import DevResult, FitResult, StepResult, fit, learning_rate, units
 from rmas.train.store import Store
 from train_zoo import EXAMPLES, gradients, outer_config, quiet, same_tensors, swayed_system, trainer_of
@@ -53,15 +56,14 @@ def fitted(
     batch_of: Callable[[int], Any] | None = None,
     minutes: float | None = None,
     groups: list[list[str]] | None = None,
-    journal: Journal | None = None,
     **changes: Any,
 ) -> FitResult:
+    folder.mkdir(exist_ok=True)
     return fit(
         parameters,
         step or teach(parameters),
         outer_config(**changes),
-        Store(folder / "checkpoints"),
-        journal,
+        folder,
         evaluate=evaluate,
         report=quiet,
         stage="toy",
@@ -153,8 +155,7 @@ def test_a_relative_rate_moves_each_tensor_by_a_share_of_its_size_at_the_start(t
 @pytest.mark.parametrize(("groups", "clip"), [([], 0.5), ([["w"], ["b"]], 0.5), ([], math.inf), ([], 1e9)])
 def test_gradients_are_clipped_together_or_by_group(tmp_path: Path, groups: list[list[str]], clip: float) -> None:
     parameters = toy()
-    with Journals(tmp_path) as journal:
-        fitted(parameters, tmp_path, groups=groups, clip=clip, steps=1, journal=journal)
+    fitted(parameters, tmp_path, groups=groups, clip=clip, steps=1)
     (line,) = read_log(tmp_path)
     whole = math.hypot(*(float(slope.norm()) for slope in slopes(0).values()))
     assert line["gradient_norm"] == pytest.approx(whole)  # before the clipping
@@ -164,19 +165,6 @@ def test_gradients_are_clipped_together_or_by_group(tmp_path: Path, groups: list
             grad = parameters[name].grad
             assert grad is not None
             assert_close(grad, slopes(0)[name] * min(1.0, clip / norm), 1e-6)
-
-
-class Journals:
-    """A journal that is closed in the end."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal = Journal(folder, resume_from=None)
-
-    def __enter__(self) -> Journal:
-        return self.journal
-
-    def __exit__(self, *_: object) -> None:
-        self.journal.close()
 
 
 # Gradients of a batch
@@ -195,6 +183,19 @@ def test_micro_batches_leave_the_gradient_and_loss_of_the_whole_batch(micro: int
     assert found.keys() == gradients(whole).keys()
     for name, gradient in gradients(whole).items():
         assert_close(found[name], gradient, 1e-12)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_tokens_of_a_step_are_what_its_turns_read_thought_and_answered(checkpointed: bool) -> None:
+    system = tiny_system("sequential", ["llama"])
+    trainer = trainer_of(system, rounds=2, latent_steps=3, earlier_weight=0.5, checkpointed=checkpointed)
+    answers = RecursiveSolver(system, RunConfig(rounds=2, latent_steps=3), Sampling(max_new_tokens=1)).solve(
+        [example.question for example in EXAMPLES]
+    )
+    thought = sum(t.tokens_in + t.latent_steps for a in answers for t in a.trace.turns if t.verb == "think")
+    spoken = sum(a.trace.turns[-1].tokens_in for a in answers)
+    written = sum(len(example.answer.encode()) + 1 for example in EXAMPLES)
+    assert trainer.step(0).tokens == thought + 2 * (spoken + written)  # it would answer alike after either round
 
 
 def test_the_gradient_of_a_batch_is_the_mean_of_its_members(tmp_path: Path) -> None:
@@ -372,8 +373,7 @@ def test_patience_ends_a_training_that_stopped_getting_better(tmp_path: Path) ->
 
 
 def test_dev_is_measured_before_the_first_step_at_its_steps_and_at_the_end(tmp_path: Path) -> None:
-    with Journals(tmp_path) as journal:
-        fitted(toy_of := toy(), tmp_path, evaluate=scores(1, 2, 3, 4), dev_every=2, steps=5, journal=journal)
+    fitted(toy_of := toy(), tmp_path, evaluate=scores(1, 2, 3, 4), dev_every=2, steps=5)
     lines = read_log(tmp_path)
     assert [line["step"] for line in lines if line["event"] == "dev"] == [0, 2, 4, 5]
     steps = [line for line in lines if line["event"] == "step"]
@@ -397,7 +397,7 @@ def test_out_of_time_is_a_clean_stop_that_can_be_resumed(tmp_path: Path) -> None
 
 def test_a_stop_after_some_steps_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("rmas.train.loop.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("rmas.train.loop.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     parameters = toy()
     stopped = fitted(parameters, tmp_path, minutes=1.0, steps=9, save_every=9)
     assert 0 < stopped.steps < 9
@@ -460,6 +460,6 @@ def test_every_step_is_reported_with_its_loss_and_speed(tmp_path: Path, caplog: 
         assert figures["tokens_per_second"] > 0
 
     parameters, config = toy(), OuterConfig(data="toy", steps=3)
-    fit(parameters, teach(parameters), config, Store(tmp_path), None, report=report, stage="toy")
+    fit(parameters, teach(parameters), config, tmp_path, report=report, stage="toy")
     assert told == [("toy", 1, 3), ("toy", 2, 3), ("toy", 3, 3)]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -22,7 +22,7 @@ from rmas.train.objective import (
     answer_ids,
     answer_nll,
     chunked_nll,
-    make_channel,
+    forced_channel,
     outer_loss,
     weigh,
 )
@@ -146,8 +146,9 @@ def test_a_batch_of_unequal_examples_equals_its_members_alone(pattern: str, forc
     examples = [replace(each, targets=dict.fromkeys(system.pattern.roles, f"{each.answer}, so")) for each in EXAMPLES]
 
     def nll(part: Sequence[Example]) -> Tensor:
-        objective = "teacher_forced" if forced else "rollout"
-        channel = make_channel(objective, system, part, latent_steps=2, cap=4, checkpointed=False)
+        channel: Channel = LatentChannel(latent_steps=2)
+        if forced:
+            channel = forced_channel(system, part, cap=4, checkpointed=False)
         return outer_loss(system, part, rounds=2, channel=channel)
 
     with torch.no_grad():
@@ -306,7 +307,7 @@ def test_the_feedback_of_round_two_knows_the_gold_answer() -> None:
 
     def carried(answer: str) -> list[Tensor]:
         examples = [replace(PAIR[0], answer=answer)]
-        channel = make_channel("teacher_forced", system, examples, latent_steps=2, cap=8, checkpointed=False)
+        channel = forced_channel(system, examples, cap=8, checkpointed=False)
         recorder = Recorder(channel)
         last_turn(system, recorder, examples)
         return [payload[0] for payload in recorder.carried]
@@ -321,8 +322,7 @@ def test_the_feedback_of_round_two_knows_the_gold_answer() -> None:
 def test_the_answerers_target_is_the_answer_unless_it_has_its_own() -> None:
     system = tiny_system("deliberation", ["llama"])
     examples = [PAIR[0], replace(PAIR[1], targets={"reflector": "a", "toolcaller": "own"})]
-    channel = make_channel("teacher_forced", system, examples, latent_steps=2, cap=8, checkpointed=False)
-    assert isinstance(channel, ForcedChannel)
+    channel = forced_channel(system, examples, cap=8, checkpointed=False)
     assert channel.targets["toolcaller"] == ["4", "own"]
 
 
@@ -425,7 +425,7 @@ def test_a_constant_system_trains_its_constants_and_reads_nobody_but_the_answere
     system = tiny_system("sequential", ["llama"], outer="constant")
     models = {role: CountingBackbone(backbone("llama")) for role in system.pattern.roles}
     agents = {role: replace(agent, backbone=models[role]) for role, agent in system.agents.items()}
-    channel = make_channel("rollout", system, PAIR, latent_steps=32, cap=8, checkpointed=True)
+    channel = system.channel(32, checkpointed=True)
     assert channel == ConstantChannel(latent_steps=32)
     outer_loss(Counted(system, agents), PAIR, rounds=2, channel=channel).sum().backward()
     assert gradients(system).keys() == {"outer.critic->solver.message_MD"}

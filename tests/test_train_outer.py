@@ -17,10 +17,10 @@ from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import System, load_system
 from rmas.train import store as store_module
-from rmas.train.config import OuterConfig, load_config
+from rmas.train.config import OuterConfig, load_config, resolved
 from rmas.train.data import Example
 from rmas.train.journal import read_log
-from rmas.train.outer import resolved, train_outer, trainable
+from rmas.train.outer import train_outer, trainable
 from train_zoo import EXAMPLES, PAIR, own_system, quiet, same_tensors, sums_file, trainer_of
 from train_zoo import outer_config as changed
 from zoo import QUESTION, snapshot, tiny_system
@@ -91,7 +91,7 @@ def test_rounds_and_latent_steps_of_the_training_are_those_of_the_bundle(tmp_pat
 
 
 def test_rounds_and_latent_steps_are_the_systems_where_the_config_names_none(tmp_path: Path) -> None:
-    config = resolved(own_system(tmp_path), OuterConfig(data="x"))
+    config = resolved(OuterConfig(data="x"), own_system(tmp_path).spec)
     assert (config.rounds, config.latent_steps) == (2, 2)
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from rmas.errors import NumericsError
+from rmas.train.loop import StepResult, fit
 from rmas.train.outer import train_outer
 from rmas.train.team import ALONE, Team, join_team
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, sums_file, swayed_system, trainer_of
@@ -96,6 +99,23 @@ def test_sums_are_of_gradients_losses_and_tokens_whatever_the_shapes_and_types(w
     assert wire.sent == []
 
 
+def test_what_stops_one_process_reaches_the_others(wire: Wire, tmp_path: Path) -> None:
+    """A process that fails on its share still sends one, for the others wait for it."""
+
+    def fitted(rank: int, step: Callable[[int], StepResult]) -> None:
+        parameters = {"w": nn.Parameter(noise(3))}
+        fit(parameters, step, outer_config(), tmp_path, report=quiet, stage="toy", team=Team(rank, 2, CPU))
+
+    def broken(number: int) -> StepResult:
+        raise NumericsError("latent step 1 of 2 is not finite")
+
+    with pytest.raises(NumericsError, match="latent step 1 of 2 is not finite"):
+        fitted(0, broken)
+    wire.is_second = True
+    with pytest.raises(NumericsError, match="step 1: the loss is nan"):
+        fitted(1, lambda number: StepResult(0.5, 3))
+
+
 def test_totals_and_facts_are_of_all_processes(wire: Wire) -> None:
     Team(0, 2, CPU).total({"a": 1.0, "b": 2.0})
     Team(0, 2, CPU).any(True)
@@ -134,9 +154,12 @@ TRAINING: dict[str, Any] = {"steps": 3, "dev": 3, "dev_every": 2, "dev_batch": 2
 PROCESSES = """
 import json, multiprocessing, os, socket, sys
 from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
+from rmas.errors import NumericsError
+from rmas.train.loop import StepResult, fit
 from rmas.train.outer import train_outer
 from rmas.train.team import join_team
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, trainer_of

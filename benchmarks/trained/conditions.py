@@ -15,7 +15,6 @@ from rmas.checkpoint import load_links
 from rmas.engine import Channel, Controlled, LatentChannel, Sampling, TextChannel
 from rmas.spec import load_spec
 from rmas.system import System, load_system, start_links
-from rmas.train.dev import latent_channel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +70,7 @@ def _condition(
 ) -> Condition:
     system = systems[row.get("system", "trained")]
     steps = row.get("latent_steps", system.spec.latent_steps)
-    channel: Channel = latent_channel(system, steps) if steps else LatentChannel(latent_steps=0)
+    channel: Channel = system.channel(steps) if steps else LatentChannel(latent_steps=0)
     if row.get("channel") == "text":
         channel = TextChannel(sampling=Sampling(max_new_tokens=config["message_tokens"]))
     if "control" in row:

@@ -19,7 +19,7 @@ from rmas.alignment import Aligner
 from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
 from rmas.checkpoint import digest, load_links
 from rmas.designs import check_start
-from rmas.engine import Agent
+from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError
 from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
@@ -68,6 +68,14 @@ class System(nn.Module):
     def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
         """The prompt of `role` for a question, with the slots of `filled`."""
         return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled)
+
+    def channel(
+        self, latent_steps: int, *, checkpointed: bool = False, known: KnownThoughts | None = None
+    ) -> LatentChannel | ConstantChannel:
+        """How its agents think: in latents, unless its links have learned all messages by heart."""
+        if self.spec.is_constant:
+            return ConstantChannel(latent_steps=latent_steps)
+        return LatentChannel(latent_steps=latent_steps, checkpointed=checkpointed, known=known)
 
     def digest(self) -> str:
         """SHA-256 over every link tensor: name, shape, dtype and bytes."""

@@ -82,18 +82,11 @@ def outer(
     cache: CacheOption = None,
 ) -> None:
     """Train all outer links together, through the unrolled rounds."""
-    from dataclasses import replace
-
     from rmas.spec import load_spec
-    from rmas.train.config import OuterConfig, load_config
+    from rmas.train.config import OuterConfig, load_config, resolved
 
     spec = load_spec(system).placed(device=device, dtype=dtype)
-    given = load_config(OuterConfig, config, sets or (), data=data)
-    settings = replace(
-        given,
-        rounds=spec.rounds if given.rounds is None else given.rounds,
-        latent_steps=spec.latent_steps if given.latent_steps is None else given.latent_steps,
-    )
+    settings = resolved(load_config(OuterConfig, config, sets or (), data=data), spec)
     loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
     if diagnose:
         from rmas.train.diagnose import diagnose as measure

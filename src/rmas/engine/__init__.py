@@ -8,12 +8,12 @@ run.py       the interpreter
 trace.py     what happened, counted once
 """
 
-from rmas.engine.channel import Channel, ConstantChannel, LatentChannel, TextChannel, Thought
+from rmas.engine.channel import Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
 from rmas.engine.control import Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Runnable, check_lengths, run
 from rmas.engine.trace import Trace, Turn, Usage
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read, rollout
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, num_positions, read, recomputed, rollout
 from rmas.settings import Sampling
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Controlled",
     "Heads",
     "Inbox",
+    "KnownThoughts",
     "LastTurn",
     "LatentChannel",
     "Payload",
@@ -36,7 +37,9 @@ __all__ = [
     "Turn",
     "Usage",
     "check_lengths",
+    "num_positions",
     "read",
+    "recomputed",
     "rollout",
     "run",
     "speak",

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, cast, final
+from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone
 from rmas.engine.decode import Row, speak
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, read, rollout
+from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, num_positions, read, recomputed, rollout
 from rmas.prompt import Prompt
 from rmas.settings import Sampling, require_latent_steps
 
@@ -46,15 +45,23 @@ class Channel(Protocol):
         """The message as the receiver reads it: rows of its width."""
 
 
+class KnownThoughts(Protocol):
+    """Thoughts that were thought before."""
+
+    def find(self, role: str, prompts: Sequence[Prompt], latent_steps: int) -> Tensor | None:
+        """z_BMD of a whole batch; None where one of its prompts is not known."""
+
+
 @final
 @dataclass(frozen=True, kw_only=True)
 class LatentChannel:
     """Messages of M latents, carried by outer links. `cached=False` is the slow twin; `checkpointed` saves memory in
-    training by recomputing each turn in the backward pass."""
+    training by recomputing each turn in the backward pass; `known` is looked up where no message has come yet."""
 
     latent_steps: int
     cached: bool = True
     checkpointed: bool = False
+    known: KnownThoughts | None = None
 
     def __post_init__(self) -> None:
         require_latent_steps(self.latent_steps)
@@ -68,22 +75,16 @@ class LatentChannel:
         return self.latent_steps
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        if heads is not None and self.checkpointed:
-            # outside the checkpoint, so that a backward pass does not read it again
-            heads.state(agent, prompts, inbox, cached=self.cached)
-        lengths: tuple[int, ...] = ()
+        def turn(inbox: Inbox) -> Tensor:
+            start = read(agent, prompts, inbox, heads=heads, cached=self.cached)
+            return rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed)
 
-        def turn(*payloads: Payload) -> Tensor:
-            nonlocal lengths
-            start = read(agent, prompts, dict(zip(inbox, payloads, strict=True)), heads=heads, cached=self.cached)
-            lengths = start.lengths
-            return rollout(agent, start, self.latent_steps)
-
-        if self.checkpointed and torch.is_grad_enabled():
-            z_BMD = cast(Tensor, checkpoint(turn, *inbox.values(), use_reentrant=False))
-        else:
-            z_BMD = turn(*inbox.values())
-        return Thought(z_BMD, lengths, self.latent_steps, (0,) * len(prompts), salt)
+        z_BMD = self.known.find(agent.role, prompts, self.latent_steps) if self.known and not inbox else None
+        if z_BMD is None and self.checkpointed:
+            z_BMD = recomputed(agent, prompts, inbox, heads, turn, cached=self.cached)
+        elif z_BMD is None:
+            z_BMD = turn(inbox)
+        return Thought(z_BMD, num_positions(prompts, inbox), self.latent_steps, (0,) * len(prompts), salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         assert isinstance(thought.message, Tensor)

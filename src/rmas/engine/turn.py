@@ -6,10 +6,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone, State
 from rmas.errors import NumericsError, QuestionError
@@ -85,6 +87,11 @@ class Heads:
         return state, common > 0 and not is_even
 
 
+def num_positions(prompts: Sequence[Prompt], inbox: Inbox) -> tuple[int, ...]:
+    """How long each prompt is with its messages in place."""
+    return tuple(len(prompt.head) + _body_length(prompt, inbox, row) for row, prompt in enumerate(prompts))
+
+
 def _body_length(prompt: Prompt, inbox: Inbox, row: int) -> int:
     """The positions behind a prompt's head: its tokens, and what lies in its slots."""
     return sum(len(inbox[part.source][row]) if isinstance(part, Slot) else len(part) for part in prompt.body)
@@ -100,7 +107,7 @@ def read(
     agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, heads: Heads | None = None, cached: bool = True
 ) -> Read:
     """Read each prompt with its inbox, from the shared heads where they are given. Leaves the heads as they were."""
-    lengths = tuple(len(prompt.head) + _body_length(prompt, inbox, row) for row, prompt in enumerate(prompts))
+    lengths = num_positions(prompts, inbox)
     if (excess := max(lengths) - agent.backbone.context) > 0:  # a text message can take more tokens here than there
         raise QuestionError(
             f"{agent.role} ({agent.backbone.name}) would read {max(lengths)} positions, its context is "
@@ -116,16 +123,42 @@ def read(
     return Read(h_BLD[:, -1], state, lengths)
 
 
-def rollout(agent: Agent, start: Read, latent_steps: int) -> Tensor:
+def recomputed(
+    agent: Agent,
+    prompts: Sequence[Prompt],
+    inbox: Inbox,
+    heads: Heads | None,
+    turn: Callable[[Inbox], Tensor],
+    *,
+    cached: bool = True,
+) -> Tensor:
+    """turn(inbox), made again in the backward pass instead of keeping all that it needs: a checkpoint per turn."""
+    if not torch.is_grad_enabled():
+        return turn(inbox)
+    if heads is not None:  # outside the checkpoint, so that a backward pass does not read it again
+        heads.state(agent, prompts, inbox, cached=cached)
+
+    def again(*payloads: Payload) -> Tensor:
+        return turn(dict(zip(inbox, payloads, strict=True)))
+
+    return cast(Tensor, checkpoint(again, *inbox.values(), use_reentrant=False))
+
+
+def rollout(agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False) -> Tensor:
     """Roll M latents out of a prompt: -> z_BMD, each a collected state through the inner link.
 
     The first state is the one at the last prompt position, so M latents cost M - 1 more forwards. The vocabulary
-    head is never touched. Raises NumericsError naming the step for a latent that is not finite.
+    head is never touched. `checkpointed`: where each of them reads the whole prompt again, because gradients cannot
+    flow through the family's cache, one at a time is held for the backward pass. Raises NumericsError naming the
+    step for a latent that is not finite.
     """
     h_BD, state = start.h_BD, start.state
+    extend = agent.backbone.extend
+    if checkpointed and torch.is_grad_enabled() and not agent.backbone.grad_through_cache:
+        extend = partial(checkpoint, extend, use_reentrant=False)
     z_BMD = [agent.inner(h_BD)]
     while len(z_BMD) < latent_steps:
-        h_B1D, state = agent.backbone.extend(state, z_BMD[-1][:, None])
+        h_B1D, state = extend(state, z_BMD[-1][:, None])
         z_BMD.append(agent.inner(h_B1D[:, 0]))
     thought = torch.stack(z_BMD, dim=1)
     check_finite(thought)

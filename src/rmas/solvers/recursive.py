@@ -9,10 +9,8 @@ import torch
 
 from rmas.engine import (
     Channel,
-    ConstantChannel,
     Heads,
     LastTurn,
-    LatentChannel,
     Row,
     TextChannel,
     Trace,
@@ -46,7 +44,7 @@ class RecursiveSolver:
         self.channel: Channel
         if config.channel == "latent":
             steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
-            self.channel = (ConstantChannel if spec.is_constant else LatentChannel)(latent_steps=steps)
+            self.channel = system.channel(steps)
         else:
             tokens = config.message_tokens or spec.message_tokens
             self.channel = TextChannel(sampling=_message_sampling(self.sampling, tokens))

@@ -6,9 +6,9 @@
 
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -18,6 +18,9 @@ from rmas.prompt import KINDS, Kind
 from rmas.settings import require, require_latent_steps
 from rmas.tomlfile import read_toml
 from rmas.train.typed import fit, worded
+
+if TYPE_CHECKING:
+    from rmas.spec import SystemSpec
 
 Objective = Literal["rollout", "teacher_forced", "mixed"]
 Probe = Literal["shuffled", "zeroed", "noise"]  # what stands in for the messages when their use is measured
@@ -154,6 +157,21 @@ class OuterConfig(LoopConfig):
         for probe in self.probes:
             _require_known("probe", probe, PROBES)
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+
+
+def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
+    """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
+    rounds = spec.rounds if config.rounds is None else config.rounds
+    latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
+    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
+        if steps == 0:
+            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+        if spec.is_constant and steps != spec.latent_steps:
+            raise ConfigError(
+                f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
+                "Set latent_steps in the system file."
+            )
+    return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
 C = TypeVar("C", bound=DataConfig)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from rmas.engine import Channel, ConstantChannel, Controlled, Heads, LastTurn, LatentChannel, run, speak
+from rmas.engine import Channel, Controlled, Heads, LastTurn, run, speak
 from rmas.settings import Control, Sampling
 from rmas.system import System
 from rmas.train.data import Example, batches_of
@@ -81,7 +81,7 @@ def measure(
 
     A batch of one has nothing to shuffle and is left out of `accuracy_shuffled`; without any other, so is the figure.
     """
-    plain = latent_channel(system, latent_steps)
+    plain = system.channel(latent_steps)
     channels = {"": plain} | {probe: Controlled(channel=plain, control=probe) for probe in probes}
     listening = [] if plain.is_silent else list(probes)
     names = [*(f"accuracy_r{r}" for r in range(1, rounds + 1)), *(f"accuracy_{probe}" for probe in listening), "loss"]
@@ -112,11 +112,6 @@ def measure(
     asked = {f"accuracy_{probe}": sums[f"rows_{probe}"] for probe in listening}
     figures = {name: sums[name] / count for name in names if (count := asked.get(name, len(examples)))}
     return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
-
-
-def latent_channel(system: System, latent_steps: int) -> LatentChannel | ConstantChannel:
-    """How a system thinks at inference: in latents, unless its links have learned all messages by heart."""
-    return (ConstantChannel if system.spec.is_constant else LatentChannel)(latent_steps=latent_steps)
 
 
 def _longest(system: System, examples: Sequence[Example]) -> int:

@@ -30,10 +30,10 @@ from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
 from rmas.settings import Memory
 from rmas.system import System
-from rmas.train.config import OuterConfig, Report
+from rmas.train.config import OuterConfig, Report, resolved
 from rmas.train.data import Example, load_examples, split_examples
 from rmas.train.objective import outer_loss
-from rmas.train.outer import OuterTrainer, resolved
+from rmas.train.outer import OuterTrainer
 
 FILE = "diagnosis.json"
 _BATCHES = 4
@@ -145,7 +145,7 @@ def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) 
     """
     if system.spec.is_constant:
         raise ConfigError(f"{system.spec.name}: its messages are constants; there is no rollout to diagnose.")
-    config = resolved(system, config)
+    config = resolved(config, system.spec)
     split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
     trainer = OuterTrainer(system, config, split.train)
     runs: dict[str, System | TextSurrogate] = {"latent": system, "text": text_surrogate(system)}

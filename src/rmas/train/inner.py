@@ -7,7 +7,6 @@ are clipped link by link, as if each role were trained alone. Only the best chec
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, final
@@ -25,11 +24,9 @@ from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
 from rmas.train.folder import claim_folder
 from rmas.train.frozen import frozen_digest
-from rmas.train.journal import Journal
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.shards import StateBatches, StatePairs, States
 from rmas.train.states import Extraction, extract_states, role_readings, states_key
-from rmas.train.store import Store
 from rmas.train.team import ALONE, Team, join_team
 
 STATES = "states"  # the folder of the shards, in the training's own
@@ -56,28 +53,19 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
     if team.is_first:
         team.wait()
     trainer = InnerTrainer(system, config, lessons, team)
-    store = Store(out / "checkpoints")
-    stored = store.latest()
-    with ExitStack() as open_files:
-        journal = None
-        if team.is_first:
-            journal = open_files.enter_context(
-                closing(Journal(out, resume_from=None if stored is None else stored.step))
-            )
-        result = fit(
-            trainer.parameters,
-            trainer.step,
-            config,
-            store,
-            journal,
-            evaluate=trainer.evaluate if split.dev else None,
-            report=report,
-            stage="inner links",
-            batch_of=trainer.batch_of,
-            team=team,
-            groups=trainer.groups,
-            frozen=frozen_digest(system, trainer.parameters),
-        )
+    result = fit(
+        trainer.parameters,
+        trainer.step,
+        config,
+        out,
+        evaluate=trainer.evaluate if split.dev else None,
+        report=report,
+        stage="inner links",
+        batch_of=trainer.batch_of,
+        team=team,
+        groups=trainer.groups,
+        frozen=frozen_digest(system, trainer.parameters),
+    )
     if team.is_first:
         trained = f"the inner links of {', '.join(roles)}"
         counts = {"num_train": len(split.train), "num_dev": len(split.dev)}

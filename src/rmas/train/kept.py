@@ -5,15 +5,14 @@ every epoch. They are rolled out once, before the first step, in batches that de
 run so gets the same bits), and looked up afterwards by prompt. They weigh M · D numbers each.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor
 
-from rmas.backbone import Backbone
-from rmas.engine import Agent, Heads, Inbox, LatentChannel, Payload, Thought
+from rmas.engine import Heads, LatentChannel
 from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import Report
@@ -23,48 +22,17 @@ from rmas.train.data import Example, batches_of
 @final
 @dataclass(frozen=True)
 class KeptThoughts:
-    """Latents z_MD by (role, prompt)."""
+    """Latents z_MD by (role, prompt): what a LatentChannel may know."""
 
     latent_steps: int
     thoughts: dict[tuple[str, Prompt], Tensor] = field(default_factory=dict)
 
-    def find(self, role: str, prompts: Sequence[Prompt]) -> Tensor | None:
-        """z_BMD of a whole batch; None where a prompt of it was not kept."""
+    def find(self, role: str, prompts: Sequence[Prompt], latent_steps: int) -> Tensor | None:
+        """z_BMD of a whole batch; None where a prompt of it was not kept, or not for so long."""
         rows = [self.thoughts.get((role, prompt)) for prompt in prompts]
-        found = [row for row in rows if row is not None]
-        return torch.stack(found) if len(found) == len(rows) else None
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class KeepingChannel:
-    """A LatentChannel that looks first thoughts up where they were kept."""
-
-    channel: LatentChannel
-    kept: KeptThoughts
-
-    @property
-    def is_silent(self) -> bool:
-        return self.channel.is_silent
-
-    @property
-    def message_length(self) -> int:
-        return self.channel.message_length
-
-    @property
-    def checkpointed(self) -> bool:
-        return self.channel.checkpointed
-
-    def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        steps = self.channel.latent_steps
-        z_BMD = None if inbox or steps > self.kept.latent_steps else self.kept.find(agent.role, prompts)
-        if z_BMD is not None:  # the first latents of a longer rollout are those of a shorter one
-            lengths = tuple(prompt.num_tokens for prompt in prompts)
-            return Thought(z_BMD[:, :steps], lengths, steps, (0,) * len(prompts), salt)
-        return self.channel.think(agent, prompts, inbox, heads, salt)
-
-    def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        return self.channel.carry(link, thought, receiver)
+        found = [row[:latent_steps] for row in rows if row is not None]
+        is_whole = len(found) == len(rows) and latent_steps <= self.latent_steps
+        return torch.stack(found) if is_whole else None  # the first latents of a longer rollout are a shorter one's
 
 
 def first_roles(system: System) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -52,8 +53,7 @@ def fit(
     parameters: Mapping[str, nn.Parameter],
     step: Callable[[int], StepResult],
     config: LoopConfig,
-    store: Store,
-    journal: Journal | None,
+    out: Path,
     *,
     evaluate: Callable[[int], DevResult] | None = None,
     report: Report,
@@ -66,39 +66,46 @@ def fit(
 ) -> FitResult:
     """Train `parameters` in place: step(i) leaves the gradients of global batch i. Ends with the best by `evaluate`.
 
+    Goes on from the newest checkpoint in `out`, a folder that exists, and keeps checkpoints and the log there.
     `groups`: names that are clipped together (default: all). `batch_of(i)`: what to keep on disk when step i is not
     finite. `frozen`: a digest of what does not train. Raises CheckpointError for a checkpoint that was made beside
     another one, and NumericsError after keeping the batch; the last checkpoint then still stands.
     """
     run = _Run(parameters, config, team, frozen)
+    store = Store(out / "checkpoints")
     stored = store.latest()
     if stored is not None:
         run.restore(stored.step, stored.tensors, stored.state)
-    began, clip_groups = time.monotonic(), [list(group) for group in groups] or [list(parameters)]
-    if evaluate is not None and run.done == 0 and not run.score:  # a run out of time at once was judged already
-        run.judge(evaluate(0), journal)
-    while run.done < config.steps and not run.is_patience_out:
-        if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
-            run.save(store)
-            return FitResult(run.done, run.best_step, run.score, is_complete=False)
-        started = time.monotonic()
-        try:
-            result = run.advance(step, clip_groups)
-        except NumericsError as problem:
-            raise _keep_batch(store.folder.parent, run.done, problem, batch_of) from None
-        rate = result.tokens / max(time.monotonic() - started, 1e-9)
-        figures = {"loss": result.loss, "tokens_per_second": rate} | dict(result.figures)
-        if journal is not None:
-            journal.write(run.done, "step", figures | {"lr": run.rate(run.done - 1)})
-        report(stage, run.done, config.steps, figures)
-        is_last = run.done == config.steps
-        if evaluate is not None and (run.done % config.dev_every == 0 or is_last):
-            run.judge(evaluate(run.done), journal)
-        if run.done % config.save_every == 0 or is_last or run.is_patience_out:
-            run.save(store)
-    if evaluate is not None:
-        run.take_best()
-    return FitResult(run.done, run.best_step if evaluate else run.done, run.score, is_complete=True)
+    with ExitStack() as open_files:
+        journal = None
+        if team.is_first:
+            journal = Journal(out, resume_from=None if stored is None else stored.step)
+            open_files.callback(journal.close)
+        began, clip_groups = time.monotonic(), [list(group) for group in groups] or [list(parameters)]
+        if evaluate is not None and run.done == 0 and not run.score:  # a run out of time at once was judged already
+            run.judge(evaluate(0), journal)
+        while run.done < config.steps and not run.is_patience_out:
+            if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
+                run.save(store)
+                return FitResult(run.done, run.best_step, run.score, is_complete=False)
+            started = time.monotonic()
+            try:
+                result = run.advance(step, clip_groups)
+            except NumericsError as problem:
+                raise _keep_batch(out, run.done, problem, batch_of) from None
+            rate = result.tokens / max(time.monotonic() - started, 1e-9)
+            figures = {"loss": result.loss, "tokens_per_second": rate} | dict(result.figures)
+            if journal is not None:
+                journal.write(run.done, "step", figures | {"lr": run.rate(run.done - 1)})
+            report(stage, run.done, config.steps, figures)
+            is_last = run.done == config.steps
+            if evaluate is not None and (run.done % config.dev_every == 0 or is_last):
+                run.judge(evaluate(run.done), journal)
+            if run.done % config.save_every == 0 or is_last or run.is_patience_out:
+                run.save(store)
+        if evaluate is not None:
+            run.take_best()
+        return FitResult(run.done, run.best_step if evaluate else run.done, run.score, is_complete=True)
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -155,8 +162,14 @@ class _Run:
     def advance(self, step: Callable[[int], StepResult], clip_groups: list[list[str]]) -> StepResult:
         """One optimiser step. Raises NumericsError for a loss or gradient that is not finite; changes nothing then."""
         self.optimizer.zero_grad(set_to_none=True)
-        result = step(self.done)
+        problem = None
+        try:
+            result = step(self.done)
+        except NumericsError as found:  # the other processes wait for this one's share: it is not a number
+            problem, result = found, StepResult(math.nan, 0)
         loss, tokens = self._team.sum_up(list(self.parameters.values()), result.loss, result.tokens)
+        if problem is not None:
+            raise problem
         norms = [self._clip(names) for names in clip_groups]
         norm = math.hypot(*norms)
         if not math.isfinite(loss) or not math.isfinite(norm):

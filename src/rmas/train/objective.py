@@ -9,17 +9,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone
 from rmas.engine import (
     Agent,
     Channel,
-    ConstantChannel,
     Heads,
     Inbox,
     LastTurn,
@@ -28,7 +26,9 @@ from rmas.engine import (
     Read,
     Runnable,
     Thought,
+    num_positions,
     read,
+    recomputed,
     run,
     target_states,
 )
@@ -36,9 +36,15 @@ from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.data import Example
-from rmas.train.kept import KeepingChannel
 
 _CHUNK = 64  # rows of logits held at a time
+
+
+class Unrolled(NamedTuple):
+    """A run with gradients: nll_RB, and the positions that all its turns read, thought and answered."""
+
+    nll_RB: Tensor
+    positions: int
 
 
 def outer_loss(
@@ -48,23 +54,32 @@ def outer_loss(
 
     Rounds that no weight asks for are not computed: with `earlier_weight` 0 there is one row, the last round's.
     """
+    return unroll(system, examples, rounds=rounds, channel=channel, earlier_weight=earlier_weight).nll_RB
+
+
+def unroll(
+    system: Runnable, examples: Sequence[Example], *, rounds: int, channel: Channel, earlier_weight: float = 0.0
+) -> Unrolled:
+    """`outer_loss`, with what it took."""
     nll: list[Tensor] = []
-    checkpointed = isinstance(channel, LatentChannel | ForcedChannel | KeepingChannel) and channel.checkpointed
+    positions = 0
+    checkpointed = isinstance(channel, LatentChannel | ForcedChannel) and channel.checkpointed
     ids = [[answer_ids(_answerer(system), example, r) for example in examples] for r in range(1, rounds + 1)]
 
     def listen(turn: LastTurn) -> None:
+        nonlocal positions
         targets = ids[turn.round - 1]
-        if not checkpointed or turn.round == rounds:
+        positions += sum(num_positions(turn.prompts, turn.inbox)) + sum(map(len, targets))
+        if turn.round == rounds:
+            positions += sum(t.tokens_in + t.latent_steps for turns in turn.log.turns for t in turns)
+        if checkpointed and turn.round < rounds:
+
+            def answer(inbox: Inbox) -> Tensor:
+                return answer_nll(replace(turn, inbox=inbox), targets)
+
+            nll.append(recomputed(turn.agent, turn.prompts, turn.inbox, turn.heads, answer))
+        else:
             nll.append(answer_nll(turn, targets))
-            return
-
-        def again(*payloads: Payload) -> Tensor:
-            inbox = dict(zip(turn.inbox, payloads, strict=True))
-            return answer_nll(replace(turn, inbox=inbox), targets)
-
-        if turn.heads is not None:  # outside the checkpoint, so that a backward pass does not read it again
-            turn.heads.state(turn.agent, turn.prompts, turn.inbox)
-        nll.append(cast(Tensor, checkpoint(again, *turn.inbox.values(), use_reentrant=False)))
 
     room = max(channel.message_length, max(len(row) for rows in ids for row in rows))
     run(
@@ -76,7 +91,7 @@ def outer_loss(
         early=listen if earlier_weight else None,
         heads=Heads(room=room),
     )
-    return torch.stack(nll)
+    return Unrolled(torch.stack(nll), positions)
 
 
 def weigh(nll_RB: Tensor, earlier_weight: float) -> Tensor:
@@ -159,43 +174,29 @@ class ForcedChannel:
         return self.cap
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        if heads is not None and self.checkpointed:
-            heads.state(agent, prompts, inbox)
         backbone = agent.backbone
         rows = [backbone.encode(text)[: self.cap] for text in self.targets[agent.role]]
         if (empty := next((i for i, row in enumerate(rows) if not row), None)) is not None:
             raise QuestionError(f"row {empty + 1} of the batch has an empty target for {agent.role}. Fill it in.")
-        lengths: tuple[int, ...] = ()
 
-        def turn(*payloads: Payload) -> Tensor:
-            nonlocal lengths
-            start = read(agent, prompts, dict(zip(inbox, payloads, strict=True)), heads=heads)
-            lengths = start.lengths
+        def turn(inbox: Inbox) -> Tensor:
+            start = read(agent, prompts, inbox, heads=heads)
             width = max(len(row) for row in rows)
             ids_BT = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=backbone.device)
             h_BTD, _ = backbone.extend(start.state, backbone.embed(ids_BT))
             return agent.inner(h_BTD)
 
-        if self.checkpointed and torch.is_grad_enabled():
-            z_BTD = cast(Tensor, checkpoint(turn, *inbox.values(), use_reentrant=False))
-        else:
-            z_BTD = turn(*inbox.values())
+        z_BTD = recomputed(agent, prompts, inbox, heads, turn) if self.checkpointed else turn(inbox)
         message = [z_TD[: len(row)] for z_TD, row in zip(z_BTD, rows, strict=True)]
-        return Thought(message, lengths, max(len(row) for row in rows), (0,) * len(prompts), salt)
+        return Thought(message, num_positions(prompts, inbox), max(len(row) for row in rows), (0,) * len(prompts), salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         blocks = [block for block in thought.message or () if isinstance(block, Tensor)]
         return [link(z_TD).to(receiver.device, receiver.dtype) for z_TD in blocks]
 
 
-def make_channel(
-    objective: str, system: System, examples: Sequence[Example], *, latent_steps: int, cap: int, checkpointed: bool
-) -> Channel:
-    """The channel of an objective for one batch. Raises ConfigError where role targets are missing."""
-    if system.spec.is_constant:
-        return ConstantChannel(latent_steps=latent_steps)
-    if objective == "rollout":
-        return LatentChannel(latent_steps=latent_steps, checkpointed=checkpointed)
+def forced_channel(system: System, examples: Sequence[Example], *, cap: int, checkpointed: bool) -> ForcedChannel:
+    """The release's scheme for one batch. Raises ConfigError where role targets are missing."""
     targets = {role: [_target(example, role, system) for example in examples] for role in system.pattern.roles}
     return ForcedChannel(targets=targets, cap=cap, checkpointed=checkpointed)
 

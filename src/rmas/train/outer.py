@@ -2,29 +2,25 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-import torch
 from torch import nn
 
-from rmas.engine import Channel, LatentChannel, check_lengths
+from rmas.engine import Channel, check_lengths
 from rmas.errors import ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.system import System
-from rmas.train.config import OuterConfig, Report, TrainResult
+from rmas.train.config import OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import latent_channel, measure
+from rmas.train.dev import measure
 from rmas.train.finish import finish
 from rmas.train.folder import claim_folder
 from rmas.train.frozen import frozen_digest
-from rmas.train.journal import Journal
-from rmas.train.kept import KeepingChannel, KeptThoughts, first_roles, keep_thoughts
+from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import DevResult, StepResult, fit
-from rmas.train.objective import make_channel, outer_loss, weigh
-from rmas.train.store import Store
+from rmas.train.objective import forced_channel, unroll, weigh
 from rmas.train.team import ALONE, Team, join_team
 
 
@@ -42,7 +38,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     resumed, NumericsError for a loss that is not finite.
     """
     team = join_team()
-    config = resolved(system, config)
+    config = resolved(config, system.spec)
     examples = load_examples(config, roles=system.pattern.roles)
     split = split_examples(examples, dev=config.dev)
     if team.is_first:
@@ -53,29 +49,24 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     trainer.check(split.dev)
     if config.keep_thoughts:
         trainer.keep(report)
-    store = Store(out / "checkpoints")
-    stored = store.latest()
-    journal = Journal(out, resume_from=None if stored is None else stored.step) if team.is_first else None
 
     def evaluate(step: int) -> DevResult:
         figures = trainer.measure(split.dev)
         return DevResult((figures["accuracy"], -figures["loss"]), figures)
 
-    with nullcontext() if journal is None else closing(journal):
-        result = fit(
-            trainer.parameters,
-            trainer.step,
-            config,
-            store,
-            journal,
-            evaluate=evaluate if split.dev else None,
-            report=report,
-            stage="outer links",
-            batch_of=trainer.batch_of,
-            minutes=config.minutes,
-            team=team,
-            frozen=frozen_digest(system, trainer.parameters),
-        )
+    result = fit(
+        trainer.parameters,
+        trainer.step,
+        config,
+        out,
+        evaluate=evaluate if split.dev else None,
+        report=report,
+        stage="outer links",
+        batch_of=trainer.batch_of,
+        minutes=config.minutes,
+        team=team,
+        frozen=frozen_digest(system, trainer.parameters),
+    )
     if team.is_first:
         trained = "the outer links and the inner links" if config.train_inner else "the outer links"
         counts = {"num_train": len(split.train), "num_dev": len(split.dev)}
@@ -83,21 +74,6 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
     return TrainResult(result.steps, figures, result.is_complete)
-
-
-def resolved(system: System, config: OuterConfig) -> OuterConfig:
-    """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
-    rounds = config.rounds if config.rounds is not None else system.spec.rounds
-    latent_steps = config.latent_steps if config.latent_steps is not None else system.spec.latent_steps
-    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
-        if steps == 0:
-            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
-        if system.spec.is_constant and steps != system.spec.latent_steps:
-            raise ConfigError(
-                f"latent_steps is {steps}, but the constant messages of {system.spec.name} hold "
-                f"{system.spec.latent_steps} vectors. Set latent_steps in the system file."
-            )
-    return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
 def retell(system: System, config: OuterConfig) -> None:
@@ -113,7 +89,7 @@ class OuterTrainer:
     """A system, its config and its examples: what a step, a dev evaluation and the diagnosis share."""
 
     def __init__(self, system: System, config: OuterConfig, examples: Sequence[Example], *, team: Team = ALONE) -> None:
-        self.system, self.config, self.examples, self._team = system, resolved(system, config), examples, team
+        self.system, self.config, self.examples, self._team = system, resolved(config, system.spec), examples, team
         self._batches = Batches(
             lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
@@ -146,9 +122,8 @@ class OuterTrainer:
         for example in (*self.examples, *dev):
             example.question.check_roles(self.system.pattern.roles)
             example.answer_in(rounds)
-        channels: list[Channel] = [
-            latent_channel(self.system, max(self.config.latent_steps or 1, *(stage.latent_steps for stage in stages)))
-        ]
+        longest = max(self.config.latent_steps or 1, *(stage.latent_steps for stage in stages))
+        channels: list[Channel] = [self.system.channel(longest)]
         if self.config.objective != "rollout":
             channels.append(self._channel("teacher_forced", self.examples, stages[0]))
         answerer = self.system.backbones[self.system.pattern.answerer]
@@ -177,18 +152,13 @@ class OuterTrainer:
         total, tokens = 0.0, 0
         for first in range(0, len(mine), size):
             micro = mine[first : first + size]
-            loss = self.loss(micro, objective, stage) / self.config.batch_size
+            channel = self._channel(objective, micro, stage)
+            weight = self.config.earlier_weight
+            nll_RB, positions = unroll(self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight)
+            loss = weigh(nll_RB, weight).sum() / self.config.batch_size
             loss.backward()
-            total += float(loss.detach())
-            tokens += sum(len(example.question.text) // 4 + stage.rounds * stage.latent_steps for example in micro)
+            total, tokens = total + float(loss.detach()), tokens + positions
         return StepResult(total, tokens, {"rounds": stage.rounds, "latent_steps": stage.latent_steps})
-
-    def loss(self, examples: Sequence[Example], objective: str, stage: Stage) -> torch.Tensor:
-        """The sum over `examples` of their weighted cross-entropy."""
-        channel = self._channel(objective, examples, stage)
-        weight = self.config.earlier_weight
-        nll_RB = outer_loss(self.system, examples, rounds=stage.rounds, channel=channel, earlier_weight=weight)
-        return weigh(nll_RB, weight).sum()
 
     def measure(self, examples: Sequence[Example]) -> Mapping[str, float]:
         """Dev figures, at the rounds and latent steps that the system is trained for."""
@@ -212,17 +182,10 @@ class OuterTrainer:
         return [asdict(replace(example, targets=dict(example.targets))) for example in self.batch(number)]
 
     def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
-        channel = make_channel(
-            objective,
-            self.system,
-            examples,
-            latent_steps=stage.latent_steps,
-            cap=self.config.target_cap,
-            checkpointed=self.config.checkpointed,
-        )
-        if self._kept is not None and isinstance(channel, LatentChannel):
-            return KeepingChannel(channel=channel, kept=self._kept)
-        return channel
+        checkpointed = self.config.checkpointed
+        if objective == "rollout" or self.system.spec.is_constant:
+            return self.system.channel(stage.latent_steps, checkpointed=checkpointed, known=self._kept)
+        return forced_channel(self.system, examples, cap=self.config.target_cap, checkpointed=checkpointed)
 
     def _objective(self, number: int) -> str:
         """What this step trains for; a mixed one is drawn, from all teacher-forced to all rollout."""
