@@ -444,6 +444,18 @@ def test_batches_that_are_not_by_length_mix_short_and_long() -> None:
     assert sum(mixed) > 90
 
 
+@pytest.mark.parametrize("by_length", [True, False])
+def test_fixed_batches_are_those_of_the_first_epoch_in_another_order(by_length: bool) -> None:
+    lengths = list(range(50))
+    fixed = Batches(lengths, batch_size=4, seed=1, by_length=by_length, fixed=True)
+    free = Batches(lengths, batch_size=4, seed=1, by_length=by_length)
+    epochs = [[tuple(fixed[12 * epoch + place]) for place in range(12)] for epoch in range(3)]
+    assert epochs[0] == [tuple(free[place]) for place in range(12)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert tuple(fixed[3]) == epochs[0][3]  # asked for again, out of order
+
+
 def test_a_batch_may_be_changed_without_changing_the_order() -> None:
     batches = Batches(LENGTHS, batch_size=8, seed=1)
     kept = list(batches[0])

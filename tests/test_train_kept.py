@@ -1,15 +1,17 @@
 """First thoughts that are kept are those that would be thought again."""
 
+from typing import Any
+
 import pytest
 import torch
 
-from rmas.engine import LatentChannel
+from rmas.engine import Heads, LatentChannel
 from rmas.errors import ConfigError
 from rmas.train.data import Example
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.objective import outer_loss
 from train_zoo import EXAMPLES, gradients, quiet, trainer_of
-from zoo import LOOPS, Recorder, assert_close, tiny_system
+from zoo import LOOPS, Recorder, assert_close, snapshot, tiny_system
 
 FIRST = {
     "sequential": ("planner",),
@@ -49,6 +51,48 @@ def test_kept_thoughts_give_the_loss_and_gradients_of_thoughts_made_anew(pattern
     assert plain.keys() == kept.keys()
     for name, gradient in plain.items():
         assert_close(kept[name], gradient, 1e-7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "families", "changes"),
+    [
+        ("sequential", ["llama", "gemma3_text", "qwen2"], {}),
+        ("mixture", ["llama", "gemma3_text"], {"earlier_weight": 0.5, "checkpointed": True}),
+        ("deliberation", ["qwen3_5_text"], {"micro_batch": 1}),
+        ("deliberation", ["llama"], {"objective": "teacher_forced"}),
+    ],
+)
+def test_kept_heads_train_the_same_links_and_are_read_once(
+    pattern: str, families: list[str], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over two epochs of one batch, through a curriculum that lengthens the rollout."""
+    reads: list[int] = []
+    plainly = Heads._read
+
+    def counted(self: Heads, *given: Any) -> Any:
+        reads.append(1)
+        return plainly(self, *given)
+
+    monkeypatch.setattr(Heads, "_read", counted)
+
+    def train(*, keeps: bool) -> tuple[dict[str, torch.Tensor], int]:
+        system = tiny_system(pattern, families)
+        trainer = trainer_of(system, keep_heads=keeps, curriculum=((0, 1, 1), (1, 2, 2)), **changes)
+        optimizer = torch.optim.SGD(trainer.parameters.values(), lr=1e-2)
+        reads.clear()
+        for number in range(2):
+            optimizer.zero_grad()
+            trainer.step(number)
+            optimizer.step()
+        return snapshot(system.state_dict()), len(reads)
+
+    (plain, many), (kept, few) = train(keeps=False), train(keeps=True)
+    assert (many, few) == (
+        2 * few,
+        len(tiny_system(pattern, families).pattern.roles) * (4 if "micro_batch" in changes else 1),
+    )
+    for name, value in plain.items():
+        assert_close(kept[name], value, 1e-7)
 
 
 def kept_of(examples: tuple[Example, ...], *, latent_steps: int = 3) -> KeptThoughts:

@@ -134,6 +134,7 @@ class OuterConfig(LoopConfig):
     train_inner: bool = False
     checkpointed: bool = True
     keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
+    keep_heads: bool = False  # the same batches in every epoch; what their prompts begin with stays in memory
     by_length: bool = True  # batches of like length; false: sources of unlike lengths meet in every batch
     target_cap: int = 80  # first states of a role target, in teacher forcing
     max_new_tokens: int = 32  # of a dev answer

@@ -132,10 +132,13 @@ class Batches:
 
     An epoch is a shuffle of all indices; windows of 16 batches are sorted by length and cut, and the batches shuffled.
     Without `by_length` they are only shuffled and cut: sources of unlike lengths then meet in every batch.
-    The `len(lengths) % batch_size` indices that fill no batch sit out the epoch: others in each.
+    The `len(lengths) % batch_size` indices that fill no batch sit out the epoch: others in each. With `fixed` every
+    epoch has the batches of the first, in an order of its own.
     """
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, by_length: bool = True) -> None:
+    def __init__(
+        self, lengths: Sequence[int], *, batch_size: int, seed: int, by_length: bool = True, fixed: bool = False
+    ) -> None:
         """Raises ConfigError for a `batch_size` below 1 or above the number of lengths."""
         require(batch_size >= 1, "batch_size", batch_size, "1 or more")
         expected = f"at most the number of training examples ({len(lengths)}). Lower it, or give more data"
@@ -143,6 +146,7 @@ class Batches:
         self._lengths, self._batch_size, self._seed = tuple(lengths), batch_size, seed
         self._window = WINDOW if by_length else 1
         self._epoch, self._order = -1, [[0]]
+        self._fixed = fixed
 
     @property
     def per_epoch(self) -> int:
@@ -158,18 +162,24 @@ class Batches:
         return list(self._order[place])
 
     def _shuffled(self, epoch: int) -> list[list[int]]:
-        size = self._batch_size
-        seed = hashlib.sha256(f"{self._seed}\0{epoch}".encode()).digest()
-        draw = random.Random(int.from_bytes(seed, "big"))
+        if self._fixed and epoch:
+            batches = self._shuffled(0)
+            self._draw(epoch).shuffle(batches)
+            return batches
+        size, draw = self._batch_size, self._draw(epoch)
         order = list(range(len(self._lengths)))
         draw.shuffle(order)
         order = order[: self.per_epoch * size]
-        batches: list[list[int]] = []
+        batches = []
         for start in range(0, len(order), self._window * size):
             window = sorted(order[start : start + self._window * size], key=self._lengths.__getitem__)
             batches += [window[cut : cut + size] for cut in range(0, len(window), size)]
         draw.shuffle(batches)
         return batches
+
+    def _draw(self, epoch: int) -> random.Random:
+        seed = hashlib.sha256(f"{self._seed}\0{epoch}".encode()).digest()
+        return random.Random(int.from_bytes(seed, "big"))
 
 
 def _read(source: str, config: DataConfig, roles: Sequence[str]) -> list[Example]:

@@ -58,9 +58,15 @@ def outer_loss(
 
 
 def unroll(
-    system: Runnable, examples: Sequence[Example], *, rounds: int, channel: Channel, earlier_weight: float = 0.0
+    system: Runnable,
+    examples: Sequence[Example],
+    *,
+    rounds: int,
+    channel: Channel,
+    earlier_weight: float = 0.0,
+    heads: Heads | None = None,
 ) -> Unrolled:
-    """`outer_loss`, with what it took."""
+    """`outer_loss`, with what it took. `heads`: of the same examples, from an earlier run."""
     nll: list[Tensor] = []
     positions = 0
     checkpointed = isinstance(channel, LatentChannel | ForcedChannel) and channel.checkpointed
@@ -89,7 +95,7 @@ def unroll(
         channel=channel,
         speak=listen,
         early=listen if earlier_weight else None,
-        heads=Heads(room=room),
+        heads=heads or Heads(room=room),
     )
     return Unrolled(torch.stack(nll), positions)
 

@@ -3,12 +3,13 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from torch import nn
 
-from rmas.engine import Channel, check_lengths
+from rmas.engine import Channel, Heads, check_lengths
 from rmas.errors import ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.system import System
@@ -91,8 +92,13 @@ class OuterTrainer:
     def __init__(self, system: System, config: OuterConfig, examples: Sequence[Example], *, team: Team = ALONE) -> None:
         self.system, self.config, self.examples, self._team = system, resolved(config, system.spec), examples, team
         self._batches = Batches(
-            lengths_of(examples), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
+            lengths_of(examples),
+            batch_size=config.batch_size,
+            seed=config.data_seed,
+            by_length=config.by_length,
+            fixed=config.keep_heads,
         )
+        self._heads: dict[tuple[int, ...], Heads] = {}
         self._kept: KeptThoughts | None = None
         self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
         for name, parameter in system.named_parameters():
@@ -144,17 +150,36 @@ class OuterTrainer:
         begun = [Stage(rounds, latent) for first, rounds, latent in self.config.curriculum if first <= step]
         return begun[-1] if begun else Stage(self.config.rounds, self.config.latent_steps)
 
+    @cached_property
+    def _room(self) -> int:
+        """The most positions that any turn of this training takes after reading its prompt."""
+        steps = [self.config.latent_steps or 1, *(row[2] for row in self.config.curriculum)]
+        if self.config.objective != "rollout":
+            steps.append(self.config.target_cap)
+        answerer = self.system.backbones[self.system.pattern.answerer]
+        rounds = range(1, max(self.config.rounds or 1, *(row[1] for row in self.config.curriculum), 1) + 1)
+        answers = {example.answer_in(r) for example in self.examples for r in rounds}
+        return max(*steps, *(len(answerer.encode(text)) + 1 for text in answers))
+
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
-        mine = self._team.share(self.batch(number))
+        mine = self._team.share(self._batches[number])
         objective, stage = self._objective(number), self.stage(number)
         size = self.config.micro_batch or max(1, len(mine))
         total, tokens = 0.0, 0
         for first in range(0, len(mine), size):
-            micro = mine[first : first + size]
+            places = tuple(mine[first : first + size])
+            micro = [self.examples[i] for i in places]
             channel = self._channel(objective, micro, stage)
             weight = self.config.earlier_weight
-            nll_RB, positions = unroll(self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight)
+            nll_RB, positions = unroll(
+                self.system,
+                micro,
+                rounds=stage.rounds,
+                channel=channel,
+                earlier_weight=weight,
+                heads=self._heads.setdefault(places, Heads(room=self._room)) if self.config.keep_heads else None,
+            )
             loss = weigh(nll_RB, weight).sum() / self.config.batch_size
             loss.backward()
             total, tokens = total + float(loss.detach()), tokens + positions
