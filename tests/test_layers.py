@@ -23,6 +23,7 @@ LEVELS = {
     "prompt": 1,
     "link": 1,
     "backbone": 1,
+    "rows": 1,
     "sources": 1,
     "tools": 1,
     "engine": 2,

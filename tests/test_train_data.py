@@ -13,11 +13,11 @@ import torch  # noqa: F401  the same: datasets imports it when it streams
 
 from rmas.errors import ConfigError
 from rmas.prompt import Question
+from rmas.rows.gym import UNREPEATABLE
+from rmas.rows.stored import parse_address
 from rmas.train.columns import EXPERT, TARGETS
 from rmas.train.config import DataConfig
 from rmas.train.data import Batches, Example, chance, lengths_of, load_examples, split_examples
-from rmas.train.gym import UNREPEATABLE
-from rmas.train.rows import parse_address
 
 ROLES = ("planner", "critic", "solver")
 GSM8K = {

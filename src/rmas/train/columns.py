@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rmas.errors import ConfigError, unknown
+from rmas.rows.stored import Row
 from rmas.train.config import DataConfig
-from rmas.train.rows import Row
 
 # Role -> where its target is looked for, in this order.
 TARGETS: Mapping[str, tuple[str, ...]] = {

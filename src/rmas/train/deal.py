@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rmas.errors import ConfigError, unknown
-from rmas.train.gym import gym_items, read_size
-from rmas.train.rows import Row, parse_address
+from rmas.rows.gym import gym_items, read_size
+from rmas.rows.stored import Row, parse_address
 
 FORMS = ("split", "whole")
 _OWN = ("to", "form", "size")  # options of a deal; all others belong to the generator

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any
 
 from rmas.errors import ConfigError, unknown
+from rmas.rows.stored import Row, parse_address
 from rmas.settings import require
-from rmas.train.rows import Row, parse_address
 
 # Drawn by string hashing or by an unseeded source (seen in 0.1.25): each process gets other items.
 UNREPEATABLE = (

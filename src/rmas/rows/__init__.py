@@ -1,0 +1,10 @@
+"""Rows as they are stored or generated: files, datasets, reasoning-gym. No column has a meaning here.
+
+stored.py   JSONL and JSON files, Hugging Face datasets, addresses of the form NAME?option=value
+gym.py      reasoning-gym's generators
+"""
+
+from rmas.rows.gym import gym_items, gym_rows, read_size
+from rmas.rows.stored import Address, Row, parse_address, read_file, read_hub
+
+__all__ = ["Address", "Row", "gym_items", "gym_rows", "parse_address", "read_file", "read_hub", "read_size"]
