@@ -65,7 +65,7 @@ def test_a_dash_reads_standard_input() -> None:
 
 def test_json_is_one_object_with_the_answer_its_usage_and_every_turn() -> None:
     table = _json("tiny", "Why?", "--rounds", "2", "--latent-steps", "3")
-    assert list(table) == ["answer", "text", "usage", "trace", "config", "notes"]
+    assert list(table) == ["answer", "text", "usage", "trace", "finish", "config", "notes"]
     assert table["answer"] == table["text"].strip()
     assert [(turn["round"], turn["role"], turn["verb"]) for turn in table["trace"]] == [
         (1, "planner", "think"),

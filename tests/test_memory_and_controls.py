@@ -1,5 +1,6 @@
 """What edges remember, what the answerer would say early, prompt beginnings shared in a batch, and the controls."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,8 @@ from rmas.engine.run import remember
 from rmas.errors import ConfigError, LinkError
 from rmas.link import ConstantMessage
 from rmas.prompt import Question
-from rmas.settings import CONTROLS, MEMORIES, Control, Memory, Sampling
+from rmas.settings import CONDITIONS, CONTROLS, MEMORIES, Control, Memory, RunConfig, Sampling
+from rmas.solvers import RecursiveSolver
 from rmas.system import System
 from zoo import (
     FAMILIES,
@@ -47,9 +49,7 @@ ALIKE = tuple(
 )
 
 
-def answer(
-    system: System, channel: Channel, *, rounds: int = 2, questions: tuple[Question, ...] = QUESTIONS
-) -> Finished:
+def answer(system: System, channel: Channel, *, rounds: int = 2, questions: Sequence[Question] = QUESTIONS) -> Finished:
     with torch.inference_mode():
         return run(system, questions, rounds=rounds, channel=channel, speak=greedily(4))
 
@@ -197,6 +197,64 @@ def test_noise_keeps_every_latents_length_and_nothing_else() -> None:
     assert_close(noised[0], noised[1], 0)
     assert not torch.allclose(noised[0], noised[2])
     assert torch.nn.functional.cosine_similarity(noised[0], plain, dim=-1).abs().max() < 0.9
+
+
+def message(control: Control, *, seed: int = 0, questions: Sequence[Question] = QUESTIONS) -> Tensor:
+    """What the answerer reads after one round: real or controlled latents z_BMD."""
+    channel = Controlled(channel=LatentChannel(latent_steps=M), control=control, seed=seed)
+    system = tiny_system("deliberation", ["llama", "qwen2"])
+    return torch.as_tensor(answer(system, channel, rounds=1, questions=questions).last.inbox["reflector"])
+
+
+def real_message() -> Tensor:
+    system = tiny_system("deliberation", ["llama", "qwen2"])
+    return torch.as_tensor(answer(system, LatentChannel(latent_steps=M), rounds=1).last.inbox["reflector"])
+
+
+def test_the_mean_message_is_the_same_for_all_questions() -> None:
+    assert_close(message("mean"), real_message().mean(0).expand(len(QUESTIONS), M, -1), 1e-9)
+
+
+def test_a_rotation_keeps_lengths_and_angles_and_no_direction() -> None:
+    plain, turned = real_message().flatten(0, 1), message("rotated").flatten(0, 1)
+    assert_close(turned @ turned.T, plain @ plain.T, 1e-5)
+    assert torch.nn.functional.cosine_similarity(turned, plain, dim=-1).abs().max() < 0.9
+    assert not torch.allclose(message("rotated", seed=1).flatten(0, 1), turned)
+
+
+def test_covariance_noise_has_the_mean_and_covariance_of_the_messages() -> None:
+    """Over many draws; a single one lies in the span of the batch's vectors."""
+    plain = real_message().flatten(0, 1).float()
+    draws = torch.cat([message("covariance", seed=seed).flatten(0, 1) for seed in range(150)]).float()
+    assert_close(draws.mean(0), plain.mean(0), 0.1 * float(plain.std()) + 0.05)
+    found, expected = torch.cov(draws.T, correction=0), torch.cov(plain.T, correction=0)
+    assert float((found - expected).norm() / expected.norm()) < 0.2
+    assert not torch.allclose(draws[0], plain[0])
+
+
+@pytest.mark.parametrize("control", ["noise", "zeroed", "rotated"])
+def test_a_control_that_looks_at_one_question_does_not_depend_on_the_others(control: Control) -> None:
+    alone = torch.cat([message(control, questions=[question]) for question in QUESTIONS])
+    assert_close(message(control), alone, 1e-6)
+
+
+@pytest.mark.parametrize("control", ["mean", "noise", "covariance", "rotated"])
+def test_texts_have_no_such_control(control: Control) -> None:
+    channel = Controlled(channel=TextChannel(sampling=Sampling(max_new_tokens=3)), control=control)
+    with pytest.raises(ConfigError, match=f"control is {control}, which is for latents"):
+        answer(tiny_system("deliberation", ["llama"]), channel, rounds=1)
+    with pytest.raises(ConfigError, match=f"control is {control}, which is for latents"):
+        RunConfig(channel="text", control=control)
+
+
+def test_a_solver_runs_under_a_control_and_alone() -> None:
+    system = tiny_system("deliberation", ["llama", "qwen2"])
+    said = {name: RecursiveSolver(system, RunConfig(control=name)).solve(QUESTIONS) for name in CONDITIONS}
+    assert all(
+        len(a.trace.turns) == 2 * system.spec.rounds for name in CONDITIONS if name != "alone" for a in said[name]
+    )
+    assert all([turn.verb for turn in a.trace.turns] == ["speak"] for a in said["alone"])
+    assert len({said["none"][0].prompt, said["alone"][0].prompt}) == 2
 
 
 @pytest.mark.parametrize("control", CONTROLS)

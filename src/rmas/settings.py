@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     import torch
 
 CHANNELS = ("latent", "text")
-Control = Literal["shuffled", "zeroed", "noise"]
+Control = Literal["shuffled", "mean", "rotated", "covariance", "noise", "zeroed"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
+Condition = Literal["none", "shuffled", "mean", "rotated", "covariance", "noise", "zeroed", "alone"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under each control, and the answerer alone
 Memory = Literal["latest", "sum", "all"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
@@ -19,17 +21,25 @@ DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message."""
+    """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message.
+
+    `control`: what is done to its messages; `alone`: nobody thinks, and the answerer speaks with empty slots.
+    """
 
     rounds: int | None = None
     latent_steps: int | None = None
     channel: Literal["latent", "text"] = "latent"
     message_tokens: int | None = None
+    control: Condition = "none"
     batch_size: int = 16
 
     def __post_init__(self) -> None:
         if self.channel not in CHANNELS:
             raise ConfigError(unknown("channel", self.channel, CHANNELS))
+        if self.control not in CONDITIONS:
+            raise ConfigError(unknown("control", self.control, CONDITIONS))
+        if self.channel == "text" and self.control not in ("none", "shuffled", "alone"):
+            raise ConfigError(f"control is {self.control}, which is for latents. With text use shuffled or alone.")
         require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require_latent_steps(self.latent_steps)
         require(

@@ -10,10 +10,15 @@ from rmas.prompt import Question
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a solver says: `samples` texts that share one run (the first is `text`), and how it came about."""
+    """What a solver says: `samples` texts that share one run (the first is `text`), and how it came about.
+
+    `finishes`: why each sample ended: eos, stop or length. `prompt`: a digest of what the answerer read, slots apart.
+    """
 
     samples: tuple[str, ...]
     trace: Trace = field(default_factory=Trace)
+    finishes: tuple[str, ...] = ()
+    prompt: str = ""
 
     @property
     def text(self) -> str:
@@ -33,6 +38,8 @@ class Answer:
             },
             "trace": self.trace.to_json(),
         }
+        if self.finishes:
+            table["finish"] = self.finishes[0]
         if len(self.samples) > 1:
             table["samples"] = list(self.samples)
         if self.trace.notes:

@@ -15,7 +15,7 @@ from rmas.settings import Sampling, require_latent_steps
 
 
 class Thought(NamedTuple):
-    """What a think turn made: the message, what it cost each row, and `salt`, which names turn and batch for draws.
+    """What a think turn made: the message, what it cost each row, the turn's name, and each row's, for draws.
 
     `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think.
     """
@@ -25,6 +25,7 @@ class Thought(NamedTuple):
     latent_steps: int
     tokens_out: tuple[int, ...]
     salt: str = ""
+    salts: tuple[str, ...] = ()
 
 
 class Channel(Protocol):

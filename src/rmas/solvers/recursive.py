@@ -1,5 +1,6 @@
 """The method itself: agents think in latents (or in text, as the baseline), the answerer speaks."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,8 +10,10 @@ import torch
 
 from rmas.engine import (
     Channel,
+    Controlled,
     Heads,
     LastTurn,
+    LatentChannel,
     Row,
     TextChannel,
     Trace,
@@ -48,6 +51,10 @@ class RecursiveSolver:
         else:
             tokens = config.message_tokens or spec.message_tokens
             self.channel = TextChannel(sampling=_message_sampling(self.sampling, tokens))
+        if config.control == "alone":
+            self.channel = LatentChannel(latent_steps=0)
+        elif config.control != "none":
+            self.channel = Controlled(channel=self.channel, control=config.control, seed=self.sampling.seed)
 
     def solve(self, questions: Sequence[Question]) -> list[Answer]:
         """n questions -> n answers, in order. Questions of like length share a batch."""
@@ -110,8 +117,13 @@ def finish_turn(
     yield (
         rows,
         [
-            Answer(samples=tuple(row.text for row in group), trace=trace)
-            for group, trace in zip(per_question, traces, strict=True)
+            Answer(
+                samples=tuple(row.text for row in group),
+                trace=trace,
+                finishes=tuple(row.finish or "length" for row in group),
+                prompt=hashlib.sha256(repr(prompt).encode()).hexdigest()[:16],
+            )
+            for group, trace, prompt in zip(per_question, traces, last.prompts, strict=True)
         ],
     )
 
