@@ -11,11 +11,12 @@ import pytest
 from cli_runner import refusal, rmas
 from rmas import system as system_module
 from rmas.cli import screen
+from rmas.configfile import load_config
 from rmas.errors import ConfigError
+from rmas.runfolder import CONFIG, claim_folder
 from rmas.system import System
 from rmas.train import inner, outer
-from rmas.train.config import InnerConfig, OuterConfig, Report, TrainResult, load_config
-from rmas.train.folder import CONFIG, claim_folder
+from rmas.train.config import InnerConfig, OuterConfig, Report, TrainResult
 
 ROW = '{"question": "1 + 1?", "answer": "2"}\n'
 STAGES = ("inner", "outer")
@@ -260,7 +261,7 @@ def test_resume_of_the_other_stage_is_refused(tmp_path: Path, data: str, stage: 
     (other,) = set(STAGES) - {stage}
     out = tmp_path / "out"
     claim_folder(out, CONFIGS[other](data=data), resume=False)
-    line = f"{out}: holds a training of {other} links. Resume that, or choose another folder."
+    line = f"{out}: holds a run of another kind. Resume that, or choose another folder."
     assert refused(stage, data, out, "--resume") == line
 
 
@@ -297,7 +298,7 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\)"):
-        claim_folder(tmp_path, OuterConfig(data="x", minutes=1.0), resume=True)
+        claim_folder(tmp_path, OuterConfig(data="x", minutes=1.0), resume=True, free=("minutes",))
     assert (tmp_path / CONFIG).read_bytes() == before
 
 

@@ -15,8 +15,10 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "rmas"
 
 LEVELS = {
+    "configfile": 0,
     "designs": 0,
     "errors": 0,
+    "runfolder": 0,
     "settings": 0,
     "tomlfile": 0,
     "pattern": 1,
@@ -42,6 +44,11 @@ LEVELS = {
 }
 # The only imports between components of one level.
 SIDEWAYS = {
+    ("configfile", "errors"),
+    ("configfile", "tomlfile"),
+    ("runfolder", "configfile"),
+    ("runfolder", "errors"),
+    ("runfolder", "tomlfile"),
     ("designs", "errors"),
     ("settings", "errors"),
     ("tomlfile", "errors"),
@@ -73,7 +80,7 @@ LIGHT = {
     "train.card": ML,
     "train.config": ML,
     "train.data": ML,
-    "train.folder": ML,
+    "runfolder": ML,
     "train.journal": ML,
     "cli": HEAVY,
     "__init__": HEAVY,

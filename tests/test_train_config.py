@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from rmas.configfile import differences, load_config, to_toml
 from rmas.errors import ConfigError
-from rmas.train.config import InnerConfig, LoopConfig, OuterConfig, differences, load_config, to_toml
+from rmas.train.config import InnerConfig, LoopConfig, OuterConfig
 
 CONFIGS: tuple[type[LoopConfig], ...] = (InnerConfig, OuterConfig)
 
@@ -81,7 +82,10 @@ def test_dotted_sets_add_to_the_columns_of_the_file(tmp_path: Path) -> None:
         ("train_inner=1", "--set train_inner=1: train_inner: expected true or false, got '1'."),
         ("betas=[0.9]", "--set betas=[0.9]: betas: expected a list of 2, each a number, got '[0.9]'."),
         ("decay=linear", "--set decay=linear: decay: expected one of cosine, constant, got 'linear'."),
-        ("probes=noise", "--set probes=noise: probes: expected a list, each one of shuffled, zeroed, noise, got"),
+        (
+            "probes=noise",
+            "--set probes=noise: probes: expected a list, each one of shuffled, mean, rotated, covariance, noise, zeroed, got",
+        ),
         ("steps.a=1", "--set steps.a=1: steps is no table. Write steps=1."),
         ("columns=a", "--set columns=a: columns: expected a table of texts, got 'a'."),
     ],
@@ -154,7 +158,11 @@ def test_a_value_out_of_range_is_refused_by_both_configs(
         (OuterConfig, {"curriculum": ((0, 0, 1),)}, "curriculum is [(0, 0, 1)], expected rows of"),
         (OuterConfig, {"earlier_weight": -1.0}, "earlier_weight is -1.0, expected 0 or more."),
         (OuterConfig, {"target_cap": 0}, "target_cap is 0, expected 1 or more."),
-        (OuterConfig, {"probes": ("shufled",)}, "unknown probe 'shufled' (have noise, shuffled, zeroed)."),
+        (
+            OuterConfig,
+            {"probes": ("shufled",)},
+            "unknown probe 'shufled' (have covariance, mean, noise, rotated, shuffled, zeroed).",
+        ),
         (OuterConfig, {"minutes": 0.0}, "minutes is 0.0, expected above 0."),
         (InnerConfig, {"norm_weight": -1.0}, "norm_weight is -1.0, expected 0 or more."),
         (InnerConfig, {"target": "next"}, "unknown target 'next' (have next_token, soft_token)."),

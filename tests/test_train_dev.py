@@ -11,7 +11,6 @@ from rmas.engine import ConstantChannel, Controlled, Heads, LatentChannel, run
 from rmas.prompt import Question
 from rmas.settings import CONTROLS, Control
 from rmas.system import System
-from rmas.train.config import Probe
 from rmas.train.data import Example, batches_of
 from rmas.train.dev import measure, replies
 from rmas.train.team import ALONE, Team
@@ -33,7 +32,7 @@ def measured(
     examples: Sequence[Example] = EXAMPLES,
     *,
     batch_size: int = 4,
-    probes: Sequence[Probe] = (),
+    probes: Sequence[Control] = (),
     rounds: int = 2,
     team: Team = ALONE,
 ) -> dict[str, float]:

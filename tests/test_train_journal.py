@@ -194,7 +194,7 @@ def test_points_that_are_no_finite_numbers_are_not_drawn() -> None:
 
 def test_journal_and_card_load_no_torch_and_no_matplotlib() -> None:
     script = (
-        "import sys, rmas.train.card, rmas.train.folder, rmas.train.journal\n"
+        "import sys, rmas.train.card, rmas.runfolder, rmas.train.journal\n"
         "assert not {'torch', 'matplotlib', 'tensorboardX'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

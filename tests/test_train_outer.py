@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rmas.configfile import load_config
 from rmas.errors import CheckpointError, ConfigError, LinkError, NumericsError, QuestionError
 from rmas.link import ConstantMessage
 from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import System, load_system
 from rmas.train import store as store_module
-from rmas.train.config import OuterConfig, load_config, resolved
+from rmas.train.config import OuterConfig, resolved
 from rmas.train.data import Example
 from rmas.train.journal import read_log
 from rmas.train.outer import train_outer, trainable

@@ -52,8 +52,9 @@ def inner(
     cache: CacheOption = None,
 ) -> None:
     """Train each agent's inner link towards the embeddings of its own model."""
+    from rmas.configfile import load_config
     from rmas.spec import load_spec
-    from rmas.train.config import InnerConfig, load_config
+    from rmas.train.config import InnerConfig
 
     spec = load_spec(system).placed(device=device, dtype=dtype)
     settings = load_config(InnerConfig, config, sets or (), data=data)
@@ -82,8 +83,9 @@ def outer(
     cache: CacheOption = None,
 ) -> None:
     """Train all outer links together, through the unrolled rounds."""
+    from rmas.configfile import load_config
     from rmas.spec import load_spec
-    from rmas.train.config import OuterConfig, load_config, resolved
+    from rmas.train.config import OuterConfig, resolved
 
     spec = load_spec(system).placed(device=device, dtype=dtype)
     settings = resolved(load_config(OuterConfig, config, sets or (), data=data), spec)
@@ -113,7 +115,8 @@ def _begin(
     cache: Path,
 ) -> "System":
     """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
-    from rmas.train.folder import claim_folder
+    from rmas.runfolder import claim_folder
+    from rmas.train.config import FREE
 
     if _is_first():
         shown = {"system": spec.name, **vars(config), "out": out, "device": device, "dtype": dtype, "cache": cache}
@@ -122,7 +125,7 @@ def _begin(
         raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
     _check_files(config, spec)
     if _is_first():  # another process may come after the first has begun to fill the folder
-        claim_folder(out, config, resume=resume)
+        claim_folder(out, config, resume=resume, free=FREE)
 
     from rmas.system import load_system
     from rmas.train.team import join_team

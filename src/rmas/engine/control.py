@@ -88,7 +88,8 @@ def _covariance(z_BMD: Tensor, generators: Sequence[Generator], seed: int) -> Te
     z_ND = z_BMD.flatten(0, 1).float()
     mean_D = z_ND.mean(0)
     mixture_BMN = _draw((z_BMD.shape[1], len(z_ND)), generators, z_ND)
-    return mean_D + mixture_BMN @ (z_ND - mean_D) / len(z_ND) ** 0.5
+    drawn_BMD: Tensor = mean_D + mixture_BMN @ (z_ND - mean_D) / len(z_ND) ** 0.5
+    return drawn_BMD
 
 
 def _noise(z_BMD: Tensor, generators: Sequence[Generator], seed: int) -> Tensor:

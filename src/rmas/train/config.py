@@ -1,30 +1,19 @@
-"""What a training may be told: the data, the loop, the objective. One flat TOML table each. No torch.
+"""What a training may be told: the data, the loop, the objective. One flat TOML table each. No torch."""
 
-`load_config` reads a file, then `--set` lines, then what the caller gives; `to_toml` writes what it read, so the
-`config.toml` of a finished run is the `--config` of the next.
-"""
-
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
-
-import tomli_w
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from rmas.designs import STARTS
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import KINDS, Kind
-from rmas.settings import require, require_latent_steps
-from rmas.tomlfile import read_toml
-from rmas.train.typed import fit, worded
+from rmas.settings import CONTROLS, Control, require, require_latent_steps
 
 if TYPE_CHECKING:
     from rmas.spec import SystemSpec
 
 Objective = Literal["rollout", "teacher_forced", "mixed"]
-Probe = Literal["shuffled", "zeroed", "noise"]  # what stands in for the messages when their use is measured
-PROBES: tuple[Probe, ...] = get_args(Probe)
+FREE = ("minutes", "save_every")  # when to stop and to save: no number depends on them
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the loss
 
 
@@ -40,7 +29,7 @@ class TrainResult(NamedTuple):
 class DataConfig:
     """Where examples come from. `columns`: what we call a column -> its name in the file."""
 
-    data: str
+    data: str = field(metadata={"expected": "a file, a dataset's id or a generator"})
     kind: Kind = "open"
     columns: Mapping[str, str] = field(default_factory=dict)
     dev: int = 200  # examples held out
@@ -139,7 +128,7 @@ class OuterConfig(LoopConfig):
     target_cap: int = 80  # first states of a role target, in teacher forcing
     max_new_tokens: int = 32  # of a dev answer
     dev_batch: int = 32
-    probes: tuple[Probe, ...] = ("shuffled",)  # measured at each dev evaluation beside the real messages
+    probes: tuple[Control, ...] = ("shuffled",)  # measured at each dev evaluation beside the real messages
     minutes: float | None = None  # stop cleanly after that much time
 
     def __post_init__(self) -> None:
@@ -156,7 +145,7 @@ class OuterConfig(LoopConfig):
         for name in ("target_cap", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for probe in self.probes:
-            _require_known("probe", probe, PROBES)
+            _require_known("probe", probe, CONTROLS)
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
 
 
@@ -175,71 +164,6 @@ def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
     return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
-C = TypeVar("C", bound=DataConfig)
-
-
-def load_config(cls: type[C], file: Path | None, sets: Sequence[str], **given: Any) -> C:
-    """A config from `file`, then `key=value` lines, then what is given and not None: later ones win.
-
-    Raises ConfigError: file, line, key and what was expected, or the nearest key.
-    """
-    hints, values = get_type_hints(cls), dict[str, Any]()
-    known = [part.name for part in fields(cls)]
-    if file is not None:
-        read = read_toml(file, ConfigError)
-        read.only(read.table, known)
-        for key, value in read.table.items():
-            try:
-                values[key] = fit(value, hints[key])
-            except TypeError:
-                raise read.fail(key, f"expected {worded(hints[key])}, got {value!r}.") from None
-    for line in sets:
-        _set(values, line, hints, known)
-    values |= {key: value for key, value in given.items() if value is not None}
-    if "data" not in values:
-        raise ConfigError("data: none given. Pass --data with a file, a dataset's id or a generator.")
-    return cls(**values)
-
-
-def to_toml(config: DataConfig) -> str:
-    """The whole config as TOML, in the order of its fields. What is None or an empty table is left out."""
-    table = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(config).items()}
-    return tomli_w.dumps({key: value for key, value in table.items() if value is not None and value != {}})
-
-
-def differences(a: C, b: C) -> list[tuple[str, Any, Any]]:
-    """(key, a's value, b's value) of every key on which two configs of one kind differ."""
-    return [(key, value, vars(b)[key]) for key, value in vars(a).items() if value != vars(b)[key]]
-
-
 def _require_known(kind: str, name: str, known: Sequence[str]) -> None:
     if name not in known:
         raise ConfigError(unknown(kind, name, known))
-
-
-def _set(values: dict[str, Any], line: str, hints: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Put one `key=value` or `key.name=value` into `values`; the value is TOML, else taken as it stands."""
-    path, equals, text = line.partition("=")
-    key, dot, name = path.strip().partition(".")
-    if not equals:
-        raise ConfigError(f"--set {line}: expected key=value.")
-    if key not in known:
-        raise ConfigError(f"--set {line}: {unknown('key', key, known)}")
-    if dot and get_origin(hints[key]) is not Mapping:
-        raise ConfigError(f"--set {line}: {key} is no table. Write {key}={text}.")
-    for value in (*_parsed(text), text):
-        try:
-            fitting = fit({name: value} if dot else value, hints[key])
-        except TypeError:
-            continue
-        values[key] = {**values.get(key, {}), **fitting} if dot else fitting
-        return
-    raise ConfigError(f"--set {line}: {key}: expected {worded(hints[key])}, got {text!r}.")
-
-
-def _parsed(text: str) -> tuple[Any, ...]:
-    """`text` as one TOML value; nothing if it is none."""
-    try:
-        return tuple(tomllib.loads(f"value = {text}").values()) if "\n" not in text else ()
-    except tomllib.TOMLDecodeError:
-        return ()

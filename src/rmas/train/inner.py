@@ -18,11 +18,11 @@ from torch.nn.functional import cosine_similarity, normalize
 from rmas.backbone import HFBackbone
 from rmas.errors import ConfigError, unknown
 from rmas.link import Link
+from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.config import InnerConfig, Report, TrainResult
+from rmas.train.config import FREE, InnerConfig, Report, TrainResult
 from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
-from rmas.train.folder import claim_folder
 from rmas.train.frozen import frozen_digest
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.shards import StateBatches, StatePairs, States
@@ -44,7 +44,7 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
     roles = trained_roles(system, config.roles)
     split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
     if team.is_first:
-        claim_folder(out, config, resume=resume)
+        claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     teacher = _Teacher(system, split, config, out / STATES, report)
     if not team.is_first:

@@ -12,12 +12,12 @@ from torch import nn
 from rmas.engine import Channel, Heads, check_lengths
 from rmas.errors import ConfigError
 from rmas.link import ConstantMessage, Link
+from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.config import OuterConfig, Report, TrainResult, resolved
+from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
 from rmas.train.dev import measure
 from rmas.train.finish import finish
-from rmas.train.folder import claim_folder
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import DevResult, StepResult, fit
@@ -43,7 +43,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     examples = load_examples(config, roles=system.pattern.roles)
     split = split_examples(examples, dev=config.dev)
     if team.is_first:
-        claim_folder(out, config, resume=resume)
+        claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     retell(system, config)
     trainer = OuterTrainer(system, config, split.train, team=team)

@@ -1,21 +1,24 @@
-"""The folder of a training: claimed by its `config.toml`, and resumed only with the same one. No torch."""
+"""The folder of a run: claimed by its `config.toml`, and resumed only with the same one. No torch."""
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
+from rmas.configfile import differences, load_config, to_toml
 from rmas.errors import ConfigError
 from rmas.tomlfile import read_toml
-from rmas.train.config import InnerConfig, OuterConfig, differences, load_config, to_toml
 
 CONFIG = "config.toml"
-_FREE = ("minutes", "save_every")  # when to stop and to save: no number depends on them
 
 
-def claim_folder(out: Path, config: InnerConfig | OuterConfig, *, resume: bool) -> None:
-    """Make `out` this training's folder: write its config, or on resume check that it is the same.
+def claim_folder(out: Path, config: Any, *, resume: bool, free: Collection[str] = ()) -> None:
+    """Make `out` this run's folder: write its config, a frozen dataclass, or on resume check that it is the same.
 
-    A folder that holds nothing but a config was never begun, so calling twice is harmless, and so are several
+    `free`: keys that may change, for no number depends on them. A folder that holds nothing but a config was never
+    begun, so calling twice is harmless, and so are several
     processes. Raises ConfigError for a folder in use, one with nothing to resume, another config (key and both
     values), and one that cannot be written; nothing is changed then.
     """
@@ -28,7 +31,7 @@ def claim_folder(out: Path, config: InnerConfig | OuterConfig, *, resume: bool) 
     if resume:
         if CONFIG not in names:
             raise ConfigError(f"{out}: nothing to resume, it holds no {CONFIG}. Begin without --resume.")
-        _compare(out, config)
+        _compare(out, config, free)
     elif any(name != CONFIG and not name.endswith(".partial") for name in names):
         raise ConfigError(f"{out}: not empty. Pass --resume to go on, or choose another folder.")
     unfinished = out / f"{CONFIG}.{os.getpid()}.partial"
@@ -42,15 +45,15 @@ def claim_folder(out: Path, config: InnerConfig | OuterConfig, *, resume: bool) 
         raise _unwritable(out, problem) from None
 
 
-def _compare(out: Path, config: InnerConfig | OuterConfig) -> None:
-    begun = "outer" if "objective" in read_toml(out / CONFIG, ConfigError).table else "inner"
-    if begun != ("outer" if isinstance(config, OuterConfig) else "inner"):
-        raise ConfigError(f"{out}: holds a training of {begun} links. Resume that, or choose another folder.")
+def _compare(out: Path, config: Any, free: Collection[str]) -> None:
+    keys, ours = set(read_toml(out / CONFIG, ConfigError).table), {part.name for part in fields(config)}
+    if keys - ours:
+        raise ConfigError(f"{out}: holds a run of another kind. Resume that, or choose another folder.")
     before = load_config(type(config), out / CONFIG, ())
     changed = [
         f"{key} was {_shown(old)}, now {_shown(new)}"
         for key, old, new in differences(before, config)
-        if key not in _FREE
+        if key not in free
     ]
     if changed:
         raise ConfigError(f"{out}: {'; '.join(changed)}. Resume with the same config, or choose another folder.")
