@@ -8,7 +8,6 @@ run goes on where it stopped. The summary has accuracies with standard errors an
 
 import argparse
 import json
-import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,8 @@ from typing import Any
 from benchmarks.measure import finish
 from benchmarks.trained.conditions import Condition, open_conditions, shared_heads
 from rmas.engine import Heads
+from rmas.eval.paired import mcnemar
+from rmas.eval.statistics import standard_error
 from rmas.train.config import DataConfig
 from rmas.train.data import Example, batches_of, load_examples
 from rmas.train.dev import replies
@@ -135,20 +136,13 @@ def summarise(lines: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, An
         table[name] = {
             "n": len(right),
             "accuracy": accuracy,
-            "standard_error": math.sqrt(accuracy * (1 - accuracy) / len(right)),
+            "standard_error": standard_error([[result] for result in right]),
             "mentioned": mentions,
             "trained_right_alone": better,
             "this_right_alone": worse,
             "p": mcnemar(better, worse),
         }
     return table
-
-
-def mcnemar(better: int, worse: int) -> float:
-    """Exact two-sided McNemar test: the chance of a split at least this uneven among the pairs that differ."""
-    total, least = better + worse, min(better, worse)
-    tail: int = sum(math.comb(total, k) for k in range(least + 1))
-    return float(min(1.0, 2 * tail / 2**total))
 
 
 def mentioned(answer: str, text: str) -> bool:
