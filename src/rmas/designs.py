@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rmas.errors import LinkError, unknown
@@ -17,6 +17,7 @@ class Design:
     layers: Literal[1, 2]
     residual: bool
     norms: bool = False
+    constant: bool = False  # M learned vectors beside it
 
 
 LINKS: Mapping[str, Design] = {
@@ -30,6 +31,7 @@ LINKS: Mapping[str, Design] = {
 
 SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
 CONSTANT = "constant"  # an outer design that hears nothing: M learned vectors, the sceptic's control
+PLUS_CONSTANT = "+constant"  # after an outer design's name: those vectors, and what the link makes of the thought
 
 Place = Literal["inner", "outer"]
 STARTS = ("pytorch", "identity", "align", "align_soft")  # the last: with the soft token as the inner links' teacher
@@ -37,7 +39,9 @@ STARTS = ("pytorch", "identity", "align", "align_soft")  # the last: with the so
 
 def known_designs(place: Place) -> tuple[str, ...]:
     """The names that a system file may give for an inner or an outer link."""
-    return (*LINKS, SOFT_TOKEN if place == "inner" else CONSTANT)
+    if place == "inner":
+        return (*LINKS, SOFT_TOKEN)
+    return (*LINKS, *(f"{name}{PLUS_CONSTANT}" for name in LINKS), CONSTANT)
 
 
 def check_start(name: str) -> None:
@@ -47,7 +51,8 @@ def check_start(name: str) -> None:
 
 
 def check_design(name: str) -> Design:
-    """The row of LINKS; raises LinkError with the nearest name."""
-    if name not in LINKS:
+    """The row of LINKS, `+constant` after its name or not; raises LinkError with the nearest name."""
+    plain = name.removesuffix(PLUS_CONSTANT)
+    if plain not in LINKS:
         raise LinkError(unknown("link design", name, LINKS))
-    return LINKS[name]
+    return replace(LINKS[plain], constant=plain != name)

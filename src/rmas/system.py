@@ -21,7 +21,7 @@ from rmas.checkpoint import digest, load_links
 from rmas.designs import check_start
 from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError
-from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, write_constant, write_identity
+from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
 from rmas.settings import Memory
@@ -91,11 +91,12 @@ class System(nn.Module):
         source, target = self._backbones[edge.source], self._backbones[edge.target]
         if self.spec.outer[edge] == CONSTANT:
             return ConstantMessage(self.spec.latent_steps, target.dim).to(target.device)
-        return Link(self.spec.outer[edge], "outer", source.dim, target.dim).to(source.device)
+        design, steps = self.spec.outer[edge], self.spec.latent_steps
+        return Link(design, "outer", source.dim, target.dim, latent_steps=steps).to(source.device)
 
 
 def load_system(
-    name: str,
+    name: str | SystemSpec,
     *,
     cache: Path | None = None,
     device: str = "auto",
@@ -104,7 +105,7 @@ def load_system(
     seed: int = 0,
     progress: Progress = silent,
 ) -> System:
-    """A shipped system by name, a system file, or a bundle -> a System ready to run, on the device(s) it names.
+    """A shipped system by name, a system file, a bundle, or what one says -> a System ready to run, on its device(s).
 
     `device` and `dtype` hold for every role whose file does not say otherwise. Missing weights are fetched, GGUF
     files unpacked once into `cache` (default: the user's cache folder),
@@ -112,7 +113,7 @@ def load_system(
     file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was.
     """
     cache = cache or user_cache_path("rmas")
-    spec = load_spec(name).placed(device=device, dtype=dtype)
+    spec = (load_spec(name) if isinstance(name, str) else name).placed(device=device, dtype=dtype)
     if start is not None:
         check_start(start)
         spec = replace(spec, start=start, links=None)
@@ -206,9 +207,6 @@ def start_links(system: System, *, cache: Path, progress: Progress = silent) -> 
     """Give every link the start that the spec names: pytorch, identity, or align and align_soft (closed
     form; cached)."""
     start = system.spec.start
-    for edge, constant in ((edge, system.outer[str(edge)]) for edge in system.pattern.edges):
-        if isinstance(constant, ConstantMessage):
-            write_constant(constant, system.backbones[edge.target], seed=0)
     links = [module for module in system.modules() if isinstance(module, Link)]
     if start == "identity":
         for link in links:
@@ -219,3 +217,9 @@ def start_links(system: System, *, cache: Path, progress: Progress = silent) -> 
             {role: link for role, link in system.inner.items() if isinstance(link, Link)},
             {edge: outer for edge in system.pattern.edges if isinstance(outer := system.outer[str(edge)], Link)},
         )
+    for edge in system.pattern.edges:
+        outer = system.outer[str(edge)]
+        if isinstance(outer, Link | ConstantMessage) and outer.message_MD is not None:
+            write_constant(outer.message_MD, system.backbones[edge.target], seed=0)
+        if isinstance(outer, Link) and outer.message_MD is not None:
+            hush(outer)

@@ -11,6 +11,9 @@ residual_proj, named as in the released state dicts.
     mlp_ln       LN_post(W_2 g(W_1 LN_pre(x)))      the release's trainer
     mlp_ln_res   LN_post(R + W_2 g(W_1 LN_pre(x)))  the released checkpoints
 
+An outer link whose design ends in `+constant` adds M learned vectors to its message, one for each latent step: what
+such vectors alone can do, `constant` shows.
+
 The hidden width is D_out; for outer links with LayerNorms it is 2·D_out. Every linear layer has a bias. Both as
 released; the paper states neither.
 """
@@ -31,12 +34,14 @@ class Link(nn.Module):
     Starts with PyTorch's default initialisation; `rmas.link.start` writes the others into it.
     """
 
-    def __init__(self, design: str, place: Place, d_in: int, d_out: int) -> None:
+    def __init__(self, design: str, place: Place, d_in: int, d_out: int, *, latent_steps: int = 0) -> None:
         super().__init__()
         if place == "inner" and d_in != d_out:
             raise LinkError(f"inner link {d_in} -> {d_out}: an inner link keeps its width. Use an outer link.")
         self.design, self.place, self.d_in, self.d_out = design, place, d_in, d_out
         axes = check_design(design)
+        if axes.constant and place == "inner":
+            raise LinkError(f"inner link {design}: only an outer link has a constant beside it. Drop the ending.")
         hidden = d_out if axes.layers == 1 else (2 * d_out if axes.norms and place == "outer" else d_out)
         self.proj1 = nn.Linear(d_in, hidden)
         self.proj2 = nn.Linear(hidden, d_out) if axes.layers == 2 else None
@@ -44,6 +49,7 @@ class Link(nn.Module):
         self.pre_norm = nn.LayerNorm(d_in) if axes.norms else None
         self.post_norm = nn.LayerNorm(d_out) if axes.norms else None
         self.adds_input = axes.residual and place == "inner"
+        self.message_MD = nn.Parameter(torch.zeros(latent_steps, d_out)) if axes.constant else None
 
     def forward(self, h: Tensor) -> Tensor:
         x = h.to(self.proj1.weight.dtype)
@@ -55,6 +61,8 @@ class Link(nn.Module):
         elif self.adds_input:
             y = y + x
         z: Tensor = y if self.post_norm is None else self.post_norm(y)
+        if self.message_MD is not None:
+            z = z + _first(self.message_MD, z.shape[-2])
         return z.to(h.dtype)
 
     @property
@@ -112,13 +120,17 @@ class ConstantMessage(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         batch, steps = z.shape[:2]
-        if steps > len(self.message_MD):
-            raise LinkError(f"a constant message of {len(self.message_MD)} vectors was asked for {steps}.")
-        return self.message_MD[:steps].expand(batch, -1, -1)
+        return _first(self.message_MD, steps).expand(batch, -1, -1)
 
     @property
     def num_parameters(self) -> int:
         return self.message_MD.numel()
+
+
+def _first(message_MD: Tensor, steps: int) -> Tensor:
+    if steps > len(message_MD):
+        raise LinkError(f"a constant message of {len(message_MD)} vectors was asked for {steps}.")
+    return message_MD[:steps]
 
 
 def count_parameters(design: str, place: Place, d_in: int, d_out: int, *, latent_steps: int = 0) -> int:
@@ -128,4 +140,4 @@ def count_parameters(design: str, place: Place, d_in: int, d_out: int, *, latent
     if design == CONSTANT:
         return latent_steps * d_out
     with torch.device("meta"):
-        return Link(design, place, d_in, d_out).num_parameters
+        return Link(design, place, d_in, d_out, latent_steps=latent_steps).num_parameters

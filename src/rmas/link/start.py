@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from rmas.link.design import ConstantMessage, Link
+from rmas.link.design import Link
 
 _SHIFT = 6.0  # where exact GELU is the identity to 1e-6 within ±1
 
@@ -104,11 +104,21 @@ def write_identity(link: Link) -> None:
 
 
 @torch.no_grad()
-def write_constant(link: ConstantMessage, receiver: Embedder, *, seed: int) -> None:
+def write_constant(message_MD: Tensor, receiver: Embedder, *, seed: int) -> None:
     """Start a constant message as the embeddings of random tokens of the receiver: prompt tuning's usual start."""
     generator = torch.Generator().manual_seed(seed)
-    ids_M = torch.randint(receiver.vocabulary_size, (len(link.message_MD),), generator=generator)
-    link.message_MD.copy_(receiver.embed(ids_M))
+    ids_M = torch.randint(receiver.vocabulary_size, (len(message_MD),), generator=generator)
+    message_MD.copy_(receiver.embed(ids_M))
+
+
+@torch.no_grad()
+def hush(link: Link, share: float = 0.1) -> None:
+    """Let a link say `share` of what its start says, beside a constant that the message is to be like at first."""
+    ends = [link.post_norm] if link.post_norm is not None else [link.proj2 or link.proj1, link.residual_proj]
+    for end in ends:
+        if end is not None:
+            end.weight.mul_(share)
+            end.bias.mul_(share)
 
 
 def _set_branch(link: Link, affine: Affine, x_ND: Tensor) -> None:

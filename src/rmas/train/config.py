@@ -56,6 +56,7 @@ class LoopConfig(DataConfig):
     micro_batch: int | None = None  # None: the whole batch at once
     lr: float = 3e-4
     relative_lr: bool = False  # lr is a share of each tensor's root mean square at the start
+    constant_lr: float | None = None  # of learned constants; None: lr
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.0
     warmup: int = 10  # steps
@@ -77,6 +78,8 @@ class LoopConfig(DataConfig):
         fits = self.micro_batch is None or 1 <= self.micro_batch <= self.batch_size
         require(fits, "micro_batch", self.micro_batch, f"1 to batch_size ({self.batch_size})")
         require(0 < self.lr < float("inf"), "lr", self.lr, "a number above 0")
+        fits = self.constant_lr is None or 0 < self.constant_lr < float("inf")
+        require(fits, "constant_lr", self.constant_lr, "a number above 0")
         require(all(0 <= beta < 1 for beta in self.betas), "betas", self.betas, "two numbers of 0 or more, below 1")
         require(0 <= self.weight_decay < float("inf"), "weight_decay", self.weight_decay, "0 or more")
         require(self.clip > 0, "clip", self.clip, "above 0; inf for no clipping")
@@ -121,6 +124,7 @@ class OuterConfig(LoopConfig):
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step
     earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
     train_inner: bool = False
+    constants: str | None = None  # a bundle whose learned constants these start from
     checkpointed: bool = True
     keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
     keep_heads: bool = False  # the same batches in every epoch; what their prompts begin with stays in memory

@@ -141,6 +141,9 @@ class _Run:
     ) -> None:
         self.parameters, self._config, self._team, self._frozen = parameters, config, team, frozen
         self.units = units(parameters) if config.relative_lr else dict.fromkeys(parameters, 1.0)
+        if config.constant_lr is not None:
+            own = {name for name in parameters if name.endswith("message_MD")}
+            self.units |= {name: self.units[name] * config.constant_lr / config.lr for name in own}
         decays = {name: config.weight_decay if p.ndim > 1 else 0.0 for name, p in parameters.items()}  # matrices alone
         self.optimizer = torch.optim.AdamW(
             [{"params": [p], "name": name, "weight_decay": decays[name]} for name, p in parameters.items()],

@@ -7,10 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from rmas.engine import Channel, Heads, check_lengths
-from rmas.errors import ConfigError
+from rmas.errors import CheckpointError, ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.runfolder import claim_folder
 from rmas.system import System
@@ -46,6 +49,8 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     retell(system, config)
+    if config.constants is not None:
+        take_constants(system, Path(config.constants))
     trainer = OuterTrainer(system, config, split.train, team=team)
     trainer.check(split.dev)
     if config.keep_thoughts:
@@ -75,6 +80,28 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
     return TrainResult(result.steps, figures, result.is_complete)
+
+
+@torch.no_grad()
+def take_constants(system: System, bundle: Path) -> None:
+    """Start the constants of `system` from those that a bundle has on the same edges. Raises CheckpointError."""
+    try:
+        tensors = load_file(bundle / "links.safetensors")
+    except (OSError, SafetensorError) as problem:
+        raise CheckpointError(
+            f"{bundle}: no bundle with constants ({problem}). Train one, or leave constants out."
+        ) from None
+    ours = {name: value for name, value in system.state_dict().items() if name.endswith("message_MD")}
+    for name, value in ours.items():
+        found = tensors.get(name)
+        if found is None or found.shape != value.shape:
+            has = "none" if found is None else str(tuple(found.shape))
+            raise CheckpointError(
+                f"{bundle}: {name} is {has}, expected {tuple(value.shape)}. Train it for this system."
+            )
+        value.copy_(found)
+    if not ours:
+        raise ConfigError("constants is set, but no outer link has any: give an edge the design linear+constant.")
 
 
 def retell(system: System, config: OuterConfig) -> None:
