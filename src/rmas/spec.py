@@ -8,7 +8,7 @@ from typing import Any
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
 from rmas.pattern import Edge, Pattern, load_pattern
-from rmas.prompt import PromptPack, load_pack
+from rmas.prompt import PromptPack, known_packs, load_pack
 from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
 from rmas.sources import Source, parse_source
 from rmas.tomlfile import TomlFile, read_toml
@@ -70,6 +70,22 @@ class SystemSpec:
             for role, entry in self.roles.items()
         }
         return replace(self, roles=roles)
+
+    def alone(self) -> "SystemSpec":
+        """Its answerer as an agent on its own: pattern `solo`, in the wording of the system's pack if that is shipped."""
+        pattern, answerer = load_pattern("solo"), self.pattern.answerer
+        pack = self.pack.name if self.pack.name in known_packs() else "native"
+        return replace(
+            self,
+            name=f"{self.name}:{answerer}",
+            pattern=pattern,
+            pack=load_pack(pack, pattern.name),
+            roles={pattern.answerer: self.roles[answerer]},
+            outer={},
+            rounds=1,
+            latent_steps=0,
+            links=None,
+        )
 
 
 def known_systems() -> list[str]:

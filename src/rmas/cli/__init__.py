@@ -10,8 +10,11 @@ import typer
 from rmas.cli.ask import ask
 from rmas.cli.demo import demo
 from rmas.cli.doctor import doctor, installed_version
+from rmas.cli.evaluate import evaluate
 from rmas.cli.fetch import fetch
+from rmas.cli.grade import grade
 from rmas.cli.group import Verbs
+from rmas.cli.report import report
 from rmas.cli.show import show
 from rmas.cli.train import train
 
@@ -27,6 +30,9 @@ app = typer.Typer(
 for _verb in (ask, show, demo, doctor, fetch):
     app.command()(_verb)
 app.add_typer(train)
+app.command("eval")(evaluate)
+app.command()(grade)
+app.command()(report)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -148,9 +148,12 @@ def _time(seconds: float) -> str:
 
 
 def _told(figures: Mapping[str, float]) -> str:
-    """Loss and speed, where there are any."""
-    loss = f", loss {figures['loss']:.4f}" if "loss" in figures else ""
-    return loss + (f", {figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else "")
+    """Loss, accuracy with its interval, and speed, where there are any."""
+    told = f", loss {figures['loss']:.4f}" if "loss" in figures else ""
+    if "accuracy" in figures:
+        accuracy, low, high = (100 * figures[name] for name in ("accuracy", "low", "high"))
+        told += f", {accuracy:.1f} % correct ({low:.0f} to {high:.0f})"
+    return told + (f", {figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else "")
 
 
 def _amount(done: int, total: int) -> str:

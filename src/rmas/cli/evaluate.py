@@ -1,0 +1,174 @@
+"""`rmas eval SOLVER --task TASK --out DIR`: what can be refused is refused before weights load; what stops resumes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rmas.cli.fetch import make_ready
+from rmas.cli.group import INTERRUPTED, leave
+from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
+from rmas.cli.screen import note, print_json, progress, table, training_progress
+
+if TYPE_CHECKING:
+    from rmas.eval.config import EvalConfig
+    from rmas.eval.task import Task
+    from rmas.solvers import EchoSolver, RecursiveSolver
+    from rmas.tools.sandbox import Sandbox
+
+
+def evaluate(
+    solver: Annotated[
+        str | None, typer.Argument(help="recursive, text, single or echo.", show_default="recursive")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="A task's name, or reasoning_gym:FAMILY?option=value.")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where every sample and the summary go.", show_default=False)
+    ] = ...,  # type: ignore[assignment]
+    system: Annotated[str | None, typer.Option(help="A system's name, file or bundle.", show_default="smol")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Recursion rounds R.", show_default="the system's")] = None,
+    latent_steps: Annotated[
+        int | None, typer.Option(help="Latent thoughts per turn.", show_default="the system's")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="none|shuffled|mean|rotated|covariance|noise|zeroed|alone",
+            help="What is done to the messages.",
+            show_default="none",
+        ),
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Answers a question.", show_default="1")] = None,
+    limit: Annotated[int | None, typer.Option(help="The first N questions.", show_default="all")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Your own copy of the task's data.", show_default="the hub's")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings as TOML.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, over those of the file. Repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what stands in DIR.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a task's questions, grade the answers, and say how sure the figures are."""
+    from rmas.configfile import load_config
+    from rmas.eval.config import FREE, EvalConfig
+    from rmas.eval.task import find_task, load_samples
+    from rmas.runfolder import claim_folder
+
+    given: dict[str, Any] = {"task": task, "solver": solver, "system": system, "rounds": rounds}
+    given |= {"latent_steps": latent_steps, "control": control, "samples": samples, "limit": limit, "data": data}
+    settings = load_config(EvalConfig, config, sets or (), **given)
+    found = find_task(settings.task)
+    settings = _resolved(settings, found)
+    if not as_json:
+        shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
+        note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
+    questions = load_samples(found, data=settings.data, limit=settings.limit)
+    sandbox = _sandbox(found, settings)
+    claim_folder(out, settings, resume=resume, free=FREE)
+    opened, facts = _open(settings, device=device, dtype=dtype, cache=cache_folder(cache))
+
+    from rmas.eval.run import evaluate_into
+
+    try:
+        with training_progress() as report:
+            summary = evaluate_into(
+                out, opened, found, settings, samples=questions, sandbox=sandbox, facts=facts, report=report
+            )
+    except KeyboardInterrupt:
+        raise leave(f"interrupted. The same command with --resume goes on in {out}.", INTERRUPTED) from None
+    if as_json:
+        print_json(summary)
+    else:
+        print(_told(summary))
+
+
+def _resolved(settings: "EvalConfig", task: "Task") -> "EvalConfig":
+    """With the system's rounds and steps and the task's budget where nothing else was said."""
+    from rmas.settings import RunConfig
+    from rmas.solvers import solver_spec
+
+    _, spec, _ = solver_spec(_system_of(settings), RunConfig(), settings.solver)
+    fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
+    fixed["message_tokens"] = spec.message_tokens
+    fixed["max_new_tokens"] = task.max_new_tokens
+    return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
+
+
+def _sandbox(task: "Task", settings: "EvalConfig") -> "Sandbox | None":
+    """What a code task runs programs in; raises ConfigError where there is none."""
+    if task.format != "code":
+        return None
+    from rmas.tools.sandbox import find_sandbox
+
+    return find_sandbox(allow_unsafe=settings.unsafe_run_code_without_sandbox)
+
+
+def _open(
+    settings: "EvalConfig", *, device: str, dtype: str, cache: Path
+) -> "tuple[EchoSolver | RecursiveSolver, dict[str, Any]]":
+    """The solver, ready to answer, and what a summary says about its system."""
+    from rmas.settings import RunConfig, Sampling
+    from rmas.solvers import EchoSolver, open_solver, solver_spec
+
+    how = RunConfig(
+        rounds=settings.rounds,
+        latent_steps=settings.latent_steps,
+        message_tokens=settings.message_tokens,
+        control=settings.control,
+        batch_size=settings.batch_size,
+    )
+    assert settings.max_new_tokens is not None, "resolved"
+    sampling = Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        max_new_tokens=settings.max_new_tokens,
+        seed=settings.seed,
+        samples=settings.samples,
+    )
+    name = _system_of(settings)
+    with progress() as report:
+        make_ready(solver_spec(name, how, settings.solver)[1], cache, report)
+        solver = open_solver(
+            name, how, sampling, solver=settings.solver, cache=cache, device=device, dtype=dtype, progress=report
+        )
+    if isinstance(solver, EchoSolver):
+        return solver, {}
+    spec = solver.system.spec
+    facts: dict[str, Any] = {"name": spec.name, "digest": solver.system.digest(), "prompts": spec.pack.name}
+    facts |= {"models": {role: entry.source.name for role, entry in spec.roles.items()}}
+    return solver, facts | {"notes": list(solver.system.notes)}
+
+
+def _system_of(settings: "EvalConfig") -> str:
+    return "echo" if settings.solver == "echo" else settings.system
+
+
+def _told(summary: Mapping[str, Any]) -> str:
+    """The figures of a run in a few lines."""
+    result = summary["result"]
+    rows = [[name, *_share(result[name])] for name in ("accuracy", "lenient", "majority") if name in result]
+    rows += [[f"pass@{k}", *_share(figures)] for k, figures in result.get("pass_at", {}).items()]
+    tokens = ", ".join(f"{count:.1f} {name.replace('_', ' ')}" for name, count in result["tokens"].items())
+    return "\n".join(
+        [
+            table(["", "%", "error", "95 % interval"], rows),
+            f"{result['questions']} questions, {result['samples']} samples; {100 * result['unparsed']:.1f} % unparsed, "
+            f"{100 * result['truncated']:.1f} % cut off",
+            f"a question: {tokens}",
+            f"differences below {100 * result['smallest_difference']:.1f} points would not be seen",
+        ]
+    )
+
+
+def _share(figures: Mapping[str, float]) -> list[str]:
+    mean, error, low, high = (100 * figures[name] for name in ("mean", "error", "low", "high"))
+    return [f"{mean:.1f}", f"{error:.1f}", f"{low:.1f} to {high:.1f}"]

@@ -1,0 +1,46 @@
+"""What an evaluation may be told. No torch."""
+
+from dataclasses import dataclass, field
+
+from rmas.errors import ConfigError, unknown
+from rmas.settings import CONDITIONS, Condition, require, require_latent_steps
+
+FREE = ("jobs",)  # no number depends on it
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """One run: a solver on a task. None: what the system's or the task's own file says."""
+
+    task: str = field(metadata={"expected": "a task's name"})
+    solver: str = "recursive"
+    system: str = "smol"
+    rounds: int | None = None
+    latent_steps: int | None = None
+    message_tokens: int | None = None  # of a text message
+    control: Condition = "none"
+    samples: int = 1  # a question
+    seed: int = 0
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int | None = None
+    batch_size: int = 16
+    limit: int | None = None
+    data: str | None = None
+    jobs: int = 2  # programs of a code task that run at a time
+    unsafe_run_code_without_sandbox: bool = False
+
+    def __post_init__(self) -> None:
+        if self.control not in CONDITIONS:
+            raise ConfigError(unknown("control", self.control, CONDITIONS))
+        for name in ("samples", "batch_size", "jobs"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        for name in ("rounds", "message_tokens", "max_new_tokens", "limit"):
+            value = vars(self)[name]
+            require(value is None or value >= 1, name, value, "1 or more")
+        require_latent_steps(self.latent_steps)
+        if self.samples > 1 and self.temperature == 0:
+            raise ConfigError(
+                f"samples is {self.samples} and temperature 0, so all would be alike. Set temperature, such as 0.6."
+            )

@@ -1,0 +1,233 @@
+"""The answer in what a model wrote: its last box, its stated answer, or the whole of a text that is only an answer.
+
+Nothing is guessed: where no place of a text says that it is the answer, there is none (None, *unparsed*). The
+surprising thing: thoughts do not count. Only what follows the last `</think>` is read, and a thought that never ends
+leaves nothing. Every function takes any text, raises nothing, and needs time in proportion to its length.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from rmas.eval.notation import LONGEST, number_of, split_unit, tidy
+from rmas.eval.task import Format
+
+_THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_BRACE = re.compile(
+    r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|(-?\d[\d.,/]*(?<![.,/])|[A-Za-z](?![A-Za-z])))?|\\.|[{}]", re.DOTALL
+)
+_BASE = re.compile(r"_(?:\d+|\{\d+\})")  # of a numeral whose digits alone are boxed
+_STATED = re.compile(
+    r"^[#*_ \t]*(?:the )?(?:final |correct |short )?answers?[*_ \t]*$|"
+    r"(?<!to )\banswers?\b[^\n.,:=?!]{0,60}?(?:\b(?:is|are|(?:should|would|must|will) be)\b|[:=])",
+    re.IGNORECASE | re.MULTILINE,
+)
+_FILLER = re.compile(r"(?:[\s*_:=#]|(?:therefore|thus|simply|just|that|then|now)\b,?)*+", re.IGNORECASE)
+_FILLER_OF_EXACT = re.compile(r"[\s:]*(?:\*\*)?[\s:]*")
+_FILLED_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:\{\s*[^\s}]|-?\d)")
+_HASHES = re.compile(r"^[ \t]*####[ \t]*(-?[$€£]?-?[\d.][\d.,]*[ \t]*%?)[ \t]*$", re.MULTILINE)
+_ASIDE = re.compile(r"\s+\([^()]*[A-Za-z]{2}[^()]*\)")
+_BREAK = re.compile(r"(?<=[\w)}\]$%*])\.\s+(?=[A-Z\\$])|,?\s+(?:because|since|which|as shown|so)\b|;\s")
+_NEW_SENTENCE = re.compile(r"(?<=[a-z0-9)'’]{2})\.\s+(?=(?:It|This|That|The|He|She|They|These|In|As|However|I)\b)")
+_VERB = re.compile(r"\b(?:is|are|was|were|equals?|be|makes?|gives?|gets?|has|have|obtain|earns?|costs?|needs?)\b")
+_JOINT = re.compile(r"(?:[=:]|\b(?:is|are|was|equals?|be|gives?|get|obtain|have|answer|value))\s*$")
+_OPENING = re.compile(r"^(?:(?:so|thus|therefore|hence|then|and|finally|now)\b[\s,:]*)+", re.IGNORECASE)
+_SEGMENT = re.compile(
+    r"\$\$([^$]+)\$\$|(?<![\\$\d])\$([^$\n]+)(?<!\\)\$|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
+)
+_NUMBER = re.compile(r"(?<![\w.^_])-?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s*%)?(?![\w/])")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_FENCED = re.compile(r"(```+)[\w+-]*\n(.*?)\n?\1", re.DOTALL)
+_BARE = 400  # characters of a line that is only an answer, at most
+_TAIL = 600  # characters at the end, where a closing sentence is looked for
+
+
+def said(text: str) -> str | None:
+    """What follows the last thought; None where a thought never ends."""
+    marks = list(_THOUGHT.finditer(text)) if "<" in text else []
+    if not marks:
+        return text
+    return text[marks[-1].end() :] if marks[-1][1] else None
+
+
+def final_answer(text: str, format: Format) -> str | None:
+    """The answer of a math, number, short or exact task, as it stands in the text; None: unparsed.
+
+    In this order: the last `<answer>`, the last box, `#### 42`, what stands behind the last "answer is" or "Answer:";
+    an exact answer is then the whole text, any other a text of one short line or what the closing sentence says.
+    """
+    spoken = said(text)
+    if spoken is None or not spoken.strip():
+        return None
+    if (marked := marked_answer(spoken)).is_marked:
+        return _kept(marked.text, format)
+    if hashes := _HASHES.findall(spoken):
+        return str(hashes[-1]).strip()
+    if (stated := _stated(spoken, _FILLER_OF_EXACT if format == "exact" else _FILLER)) is not None:
+        return _kept(_STATEMENTS[format](stated), format)
+    return _kept(_ENDINGS[format](spoken.strip()), format)
+
+
+class Marked(NamedTuple):
+    """What a tag or a box marks as the answer. `text` is None where what the mark holds cannot be read."""
+
+    is_marked: bool
+    text: str | None = None
+
+
+def marked_answer(text: str) -> Marked:
+    """The last box that holds something, in the last `<answer>` where there is one; else that whole `<answer>`."""
+    start = text.rfind("<answer>")
+    inside = text if start < 0 else text[start + len("<answer>") :].partition("</answer>")[0]
+    if _FILLED_BOX.search(inside):
+        return Marked(True, last_box(inside))
+    return Marked(start >= 0, inside.strip() if start >= 0 else None)
+
+
+def last_box(text: str) -> str | None:
+    """What is in the last `\\boxed{}` or `\\fbox{}` that holds something.
+
+    Braces are balanced; a box around nothing but a box is that box. One that is never closed ends with its line, where
+    that makes a short answer; `\\boxed 5` is a box too.
+    """
+    first = min((at for name in (r"\boxed", r"\fbox") if (at := text.find(name)) >= 0), default=len(text))
+    is_open: list[tuple[int, int]] = []  # where a command starts and where its content does; of a plain brace: -1, 0
+    box, inside = (-1, -1), (-1, -1)  # from, to: the last box with its command, and what it holds
+    for mark in _BRACE.finditer(text, first):
+        if mark[1]:
+            is_open.append((mark.start(), mark.end()))
+        elif mark[2]:
+            box, inside = mark.span(), mark.span(2)
+        elif mark[0] == "{":
+            is_open.append((-1, 0))
+        elif mark[0] == "}" and is_open:
+            command, start = is_open.pop()
+            if command < 0 or mark.start() - start > LONGEST or not text[start : mark.start()].strip():
+                continue
+            if box[0] < start or (text[start : box[0]] + text[box[1] : mark.start()]).strip():
+                inside = start, mark.start()
+            box = command, mark.end()
+    unclosed = max(is_open, default=(-1, 0))
+    if unclosed[0] > box[0]:
+        return _short(text[unclosed[1] : unclosed[1] + _BARE + 1].partition("\n")[0].rstrip(" .$"))
+    if box[0] < 0:
+        return None
+    base = _BASE.match(text, box[1])
+    return text[slice(*inside)].strip() + (base[0] if base else "")
+
+
+def _stated(text: str, filler: re.Pattern[str]) -> str | None:
+    """Everything behind the last "answer is", "Answer:" or heading "Answer" that has something behind it."""
+    for mark in reversed(list(_STATED.finditer(text))):
+        skipped = filler.match(text, mark.end())
+        rest = text[skipped.end() if skipped else mark.end() :]
+        if rest.strip(" .*_\n"):
+            return rest
+    return None
+
+
+def _kept(answer: str | None, format: Format) -> str | None:
+    """An answer without the marks around it; None for none, and for one that is none: too long, a box cut short."""
+    if answer is None or format == "exact":
+        return answer
+    answer = answer.strip().removeprefix("**").removesuffix("**").strip()
+    return answer if answer and len(answer) <= LONGEST and "\\boxed" not in answer else None
+
+
+def _short(line: str) -> str | None:
+    """A line that may be an answer: short, its braces balanced, not a sentence."""
+    line = line.strip()
+    is_balanced = line.replace("\\{", "").count("{") == line.replace("\\}", "").count("}")
+    return line if line and len(line) <= _BARE and is_balanced and len(_PROSE.findall(line)) <= 5 else None
+
+
+def _first_line(stated: str) -> str:
+    """Of a stated answer: its formula with what else is on the line, or its first sentence."""
+    stated = stated[:LONGEST]
+    if found := _SEGMENT.match(stated):
+        rest = _BREAK.split(stated[found.end() :].partition("\n")[0])[0]
+        return _formula(found) + rest
+    return _BREAK.split(stated.partition("\n")[0])[0]
+
+
+def _first_words(stated: str) -> str:
+    return _NEW_SENTENCE.split(stated.partition("\n")[0])[0].removesuffix(".")
+
+
+def _stated_number(stated: str) -> str | None:
+    """The number that the statement begins with, or that its sum comes to."""
+    line = _ASIDE.sub("", _first_line(stated).replace("**", "")).strip()
+    claim = line.rpartition("=")[2].strip()
+    found = _NUMBER.match(claim.lstrip("\\$({ "))
+    if found and re.fullmatch(r"[^\d+*/=×^-]*", claim.lstrip("\\$({ ")[found.end() :]):
+        return found[0].strip(" ,")
+    return _short(line) if re.search(r"\d", line) else None
+
+
+def _whole_or_last_formula(text: str) -> str | None:
+    """A text of one line that is no sentence; else the formula or value that the closing sentence ends with."""
+    if "\n" not in text and not _VERB.search(text) and (line := _short(_OPENING.sub("", text, count=1))):
+        return line
+    tail = text[-_TAIL:]
+    formulas = list(_SEGMENT.finditer(tail))
+    if formulas:
+        before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
+        is_last = not re.search(r"\d|\n\s*\n\s*\S", after) and len(_PROSE.findall(after)) <= 3
+        is_alone = not before.strip() or "\n" in before[len(before.rstrip()) :]
+        return _formula(formulas[-1]) if is_last and (is_alone or _JOINT.search(before)) else None
+    sentence = _last_sentence(tail)
+    verbs = list(_VERB.finditer(sentence))
+    claim = sentence[verbs[-1].end() :] if verbs else _OPENING.sub("", sentence, count=1)
+    return _short(claim) if re.search(r"[\d\\]", claim) and len(_PROSE.findall(claim)) <= 3 else None
+
+
+def _whole_or_last_number(text: str) -> str | None:
+    """A text of one line that is a number; else the only number of the closing sentence, or what its sum comes to."""
+    if "\n" not in text and (
+        number_of(split_unit(tidy(text), any_word=True).body) is not None or not _PROSE.search(text)
+    ):
+        return _short(text)
+    sentence = _last_sentence(text[-_TAIL:])
+    bold = [part for part in re.findall(r"\*\*([^*\n]+)\*\*", sentence) if re.search(r"\d", part)]
+    claim = bold[0] if len(bold) == 1 else sentence.rpartition("=")[2]
+    numbers = {found.strip(" ,") for found in _NUMBER.findall(claim)}
+    return numbers.pop() if len(numbers) == 1 else None
+
+
+def _whole_line(text: str) -> str | None:
+    return text if "\n" not in text and len(text) <= _BARE else None
+
+
+def _stated_exact(stated: str) -> str | None:
+    """The full stop after "the answer is 42." belongs to the sentence."""
+    answer = _whole_exact(stated)
+    return answer if "\n" in answer or answer.endswith("..") else answer.removesuffix(".")
+
+
+def _whole_exact(text: str) -> str:
+    fenced = _FENCED.fullmatch(text.strip())
+    return fenced[2].strip() if fenced else text.strip()
+
+
+def _last_sentence(text: str) -> str:
+    line = text.strip().rpartition("\n")[2]
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z\\$*(])", line)[-1].strip()
+
+
+def _formula(found: re.Match[str]) -> str:
+    return next(part for part in found.groups() if part is not None).strip()
+
+
+# Behind "the answer is"; and in a text that states nothing.
+_STATEMENTS: Mapping[Format, Callable[[str], str | None]] = {
+    "math": _first_line,
+    "number": _stated_number,
+    "short": _first_words,
+    "exact": _stated_exact,
+}
+_ENDINGS: Mapping[Format, Callable[[str], str | None]] = {
+    "math": _whole_or_last_formula,
+    "number": _whole_or_last_number,
+    "short": _whole_line,
+    "exact": _whole_exact,
+}

@@ -1,0 +1,95 @@
+"""Grades for outputs that were made elsewhere: rows with an `output`, and a `target` or the `id` of a sample."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rmas.errors import ConfigError, unknown
+from rmas.eval.code import grade_code
+from rmas.eval.grade import Grade, grade
+from rmas.eval.statistics import estimate
+from rmas.eval.task import Sample, Target, Task
+from rmas.rows import Row
+from rmas.tools.sandbox import Sandbox
+
+
+def grade_rows(
+    task: Task, rows: Sequence[Row], *, samples: Sequence[Sample] = (), sandbox: Sandbox | None = None, jobs: int = 2
+) -> list[Grade]:
+    """One grade a row. `target`: an accepted answer, or a list of them; choice: the letter.
+
+    Rows without a target name a sample of the task by `id`; code tasks always do, for their tests. Raises ConfigError
+    with the row's place.
+    """
+    known = {sample.id: sample.target for sample in samples}
+    targets = [_target(task, row, known) for row in rows]
+    texts = [_text(row) for row in rows]
+    if task.format == "code":
+        assert sandbox is not None, "a code task comes with a sandbox"
+        return grade_code(texts, targets, sandbox=sandbox, jobs=jobs)
+    return [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
+
+
+def counts(task: Task, grades: Sequence[Grade]) -> dict[str, Any]:
+    """How many are correct, wrong and unparsed by the strict reading and by the release's, and both accuracies."""
+    table: dict[str, Any] = {"task": task.name, "version": task.version, "n": len(grades)}
+    for reading, verdicts in (
+        ("strict", [found.verdict for found in grades]),
+        ("release", [found.lenient for found in grades]),
+    ):
+        number = Counter(verdicts)
+        figures = estimate([[float(verdict == "correct")] for verdict in verdicts])
+        table[reading] = {
+            "correct": number["correct"],
+            "wrong": number["wrong"],
+            "unparsed": number["unparsed"],
+            "accuracy": figures.mean,
+            "standard_error": figures.error,
+        }
+    for name in sorted({name for found in grades for name in found.scores}):
+        table[name] = sum(found.scores.get(name, 0.0) for found in grades) / len(grades)
+    return table
+
+
+def told(row: Row, found: Grade) -> dict[str, Any]:
+    """The row with its verdicts."""
+    verdicts: Mapping[str, Any] = {
+        "verdict": found.verdict,
+        "release_verdict": found.lenient,
+        "extracted": found.extracted,
+        "scores": dict(found.scores),
+        "detail": found.detail,
+    }
+    return {**row.fields, **verdicts}
+
+
+def _text(row: Row) -> str:
+    if "output" not in row.fields:
+        raise ConfigError(f"{row.place}: output: " + unknown("field", "output", row.fields))
+    text = row.fields["output"]
+    if not isinstance(text, str):
+        raise ConfigError(f"{row.place}: output is {text!r:.60}, expected a text.")
+    return text
+
+
+def _target(task: Task, row: Row, known: Mapping[str, Target]) -> Target:
+    if "target" in row.fields and task.format != "code":
+        given = row.fields["target"]
+        answers = given if isinstance(given, list) else [given]
+        if not answers or not all(isinstance(answer, str | int | float) for answer in answers):
+            raise ConfigError(f"{row.place}: target is {given!r:.60}, expected an answer or a list of accepted ones.")
+        if len(answers) > 1 and task.format != "short":
+            raise ConfigError(f"{row.place}: target has {len(answers)} answers, but a task of {task.format} has one.")
+        return Target(answers=tuple(str(answer) for answer in answers), options=_options(row))
+    name = row.fields.get("id")
+    if name is None:
+        needed = "an id of its own, for the tests" if task.format == "code" else "a target, or the id of a sample"
+        raise ConfigError(f"{row.place}: expected {needed}. Add it.")
+    if str(name) not in known:
+        raise ConfigError(f"{row.place}: " + unknown("sample", str(name), known))
+    return known[str(name)]
+
+
+def _options(row: Row) -> tuple[str, ...]:
+    options = row.fields.get("options", ())
+    return tuple(str(option) for option in options) if isinstance(options, list) else ()

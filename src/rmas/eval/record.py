@@ -1,0 +1,129 @@
+"""What is kept of an evaluation: one JSON line a sample, written so that a kill loses at most the batch in flight.
+
+The surprising thing: lines may stand in any order and an unfinished last one may be cut; whoever reads drops it, and a
+sample that stands twice counts once.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rmas.errors import ConfigError
+from rmas.eval.grade import Verdict
+from rmas.eval.machine import Session
+
+SAMPLES, SESSIONS, SUMMARY = "samples.jsonl", "sessions.jsonl", "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One sample of one question: what was said, what was read in it, both verdicts, and what it took.
+
+    `prompt` is a digest of what the answerer read. A question's samples share one run: its turns stand with the first
+    of them (`sample` 0), whose token counts are those of all its samples.
+    """
+
+    id: str
+    sample: int
+    prompt: str
+    text: str
+    extracted: str | None
+    verdict: Verdict
+    lenient: Verdict
+    finish: str
+    detail: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    latent_steps: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    turns: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.id, self.sample
+
+    @property
+    def is_truncated(self) -> bool:
+        """It ended because its budget did."""
+        return self.finish == "length"
+
+
+def append_records(folder: Path, records: Iterable[Record]) -> None:
+    """Write a batch's lines in one go, on disk when this returns; what a kill left of a line is cut off first.
+
+    Raises ConfigError where the folder cannot be written.
+    """
+    _append(folder / SAMPLES, [asdict(record) for record in records])
+
+
+def note_session(folder: Path, session: Session) -> None:
+    """One line on what a session took, finished or not."""
+    _append(folder / SESSIONS, [session.facts])
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """What every session of a run took, oldest first."""
+    path = folder / SESSIONS
+    return [json.loads(line) for line in path.read_bytes()[: _whole_size(path)].decode("utf-8").splitlines()]
+
+
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Put summary.json in place, whole or not at all. Raises ConfigError where the folder cannot be written."""
+    path, unfinished = folder / SUMMARY, folder / f"{SUMMARY}.partial"
+    try:
+        unfinished.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+
+
+def read_records(folder: Path) -> dict[tuple[str, int], Record]:
+    """The records of a run by (question id, sample number); none where it has not begun. Raises ConfigError."""
+    path = folder / SAMPLES
+    if not path.exists():
+        return {}
+    found: dict[tuple[str, int], Record] = {}
+    known = {part.name for part in fields(Record)}
+    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8").split("\n")[:-1]
+    for number, line in enumerate(lines, start=1):
+        try:
+            table = json.loads(line)
+            own = {key: value for key, value in table.items() if key in known}
+            record = Record(**{**own, "turns": tuple(table["turns"])})
+        except (json.JSONDecodeError, TypeError, KeyError) as problem:
+            raise ConfigError(
+                f"{path}:{number}: no record ({problem}). Delete the line; its sample will be run again."
+            ) from None
+        found.setdefault(record.key, record)
+    return found
+
+
+def _whole_size(path: Path) -> int:
+    """Bytes up to the end of the last whole line."""
+    if not path.exists():
+        return 0
+    return path.read_bytes().rfind(b"\n") + 1
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    try:
+        with path.open("ab") as file:
+            file.truncate(_whole_size(path))
+            file.seek(0, os.SEEK_END)
+            file.write(text.encode("utf-8", "backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+
+
+def _unwritable(path: Path, problem: OSError) -> ConfigError:
+    return ConfigError(
+        f"{path}: cannot be written ({problem.strerror or problem}). Free some room, then resume; what stands in it "
+        "stays."
+    )

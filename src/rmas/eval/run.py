@@ -1,0 +1,143 @@
+"""Evaluation: a solver answers a task's questions in batches, each is graded and written down, and the run goes on.
+
+The surprising thing: batches are cut once, from the whole list of samples sorted by length, whatever was answered
+before. A resumed run asks a batch that is not whole again as it was, so that every answer has the company that it
+would have had, and writes only what is missing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rmas.eval.code import grade_code
+from rmas.eval.config import EvalConfig
+from rmas.eval.grade import Grade, grade
+from rmas.eval.machine import Session, measured, versions
+from rmas.eval.record import Record, append_records, note_session, read_records, read_sessions, write_summary
+from rmas.eval.statistics import wilson
+from rmas.eval.summary import summarise
+from rmas.eval.task import Sample, Task, load_samples
+from rmas.solver import Answer, Solver
+from rmas.tools.sandbox import Sandbox
+
+Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
+
+
+def evaluate(
+    solver: Solver,
+    task: Task,
+    config: EvalConfig,
+    *,
+    samples: Sequence[Sample] | None = None,
+    out: Path | None = None,
+    sandbox: Sandbox | None = None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """Answer and grade every sample of `task`; -> the figures of `summarise`.
+
+    `samples`: where they are loaded already. `out`: a folder that exists; its records are kept, and those that stand
+    there are not made again. `sandbox`: what code tasks need. Raises ConfigError, and whatever the solver raises;
+    batches that were finished stay on disk.
+    """
+    samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
+    records = {} if out is None else dict(read_records(out))
+    wanted = {(sample.id, number) for sample in samples for number in range(config.samples)}
+    records = {key: record for key, record in records.items() if key in wanted}
+    for batch in batches(samples, config.batch_size):
+        missing = [sample for sample in batch if any((sample.id, n) not in records for n in range(config.samples))]
+        if not missing:
+            continue
+        answers = solver.solve([sample.question for sample in batch])
+        made = [r for r in graded(batch, answers, task, config, sandbox) if r.key not in records]
+        if out is not None:
+            append_records(out, made)
+        records |= {record.key: record for record in made}
+        if report is not None:
+            report(task.name, len(records), len(wanted), running(list(records.values())))
+    return summarise(list(records.values()))
+
+
+def evaluate_into(
+    out: Path,
+    solver: Solver,
+    task: Task,
+    config: EvalConfig,
+    *,
+    samples: Sequence[Sample],
+    facts: Mapping[str, Any],
+    sandbox: Sandbox | None = None,
+    report: Report | None = None,
+) -> dict[str, Any]:
+    """`evaluate` into the run folder `out`, and write `summary.json`: the result, and all that it depends on.
+
+    `facts`: of the solver's system. What the machine gave is noted for every session, finished or not.
+    """
+    session = Session()
+    try:
+        with measured(session):
+            result = evaluate(solver, task, config, samples=samples, out=out, sandbox=sandbox, report=report)
+    finally:
+        note_session(out, session)
+    source = config.data or task.source
+    summary = {
+        "result": result,
+        "config": {key: value for key, value in vars(config).items() if value is not None},
+        "task": {"name": task.name, "version": task.version, "format": task.format, "source": source},
+        "system": dict(facts),
+        "sandbox": None if sandbox is None else sandbox.name,
+        "versions": versions(),
+        "sessions": read_sessions(out),
+    }
+    write_summary(out, summary)
+    return summary
+
+
+def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Samples of like length together: by length, then by id, so that their order does not matter."""
+    ordered = sorted(samples, key=lambda sample: (len(sample.question.text), sample.id))
+    return [ordered[first : first + size] for first in range(0, len(ordered), size)]
+
+
+def graded(
+    batch: Sequence[Sample], answers: Sequence[Answer], task: Task, config: EvalConfig, sandbox: Sandbox | None
+) -> list[Record]:
+    """One record for each sample of each answer."""
+    pairs = list(zip(batch, answers, strict=True))
+    said = [(sample, answer, number) for sample, answer in pairs for number in range(len(answer.samples))]
+    texts = [answer.samples[number] for _, answer, number in said]
+    targets = [sample.target for sample, _, _ in said]
+    if task.format == "code":
+        assert sandbox is not None, "a code task comes with a sandbox"
+        grades = grade_code(texts, targets, sandbox=sandbox, jobs=config.jobs)
+    else:
+        grades = [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
+    return [_record(*place, verdict) for place, verdict in zip(said, grades, strict=True)]
+
+
+def running(records: Sequence[Record]) -> dict[str, float]:
+    """Accuracy so far, with Wilson's interval: what the progress bar shows."""
+    right = sum(record.verdict == "correct" for record in records)
+    low, high = wilson(right, len(records))
+    return {"accuracy": right / len(records), "low": low, "high": high}
+
+
+def _record(sample: Sample, answer: Answer, number: int, found: Grade) -> Record:
+    usage, is_first = answer.trace.usage, number == 0
+    return Record(
+        id=sample.id,
+        sample=number,
+        prompt=answer.prompt,
+        text=answer.samples[number],
+        extracted=found.extracted,
+        verdict=found.verdict,
+        lenient=found.lenient,
+        finish=answer.finishes[number] if answer.finishes else "",
+        detail=found.detail,
+        scores=dict(found.scores),
+        prompt_tokens=usage.prompt_tokens if is_first else 0,
+        latent_steps=usage.latent_steps if is_first else 0,
+        completion_tokens=usage.completion_tokens if is_first else 0,
+        seconds=usage.seconds if is_first else 0.0,
+        turns=tuple(asdict(turn) for turn in answer.trace.turns) if is_first else (),
+    )

@@ -1,0 +1,170 @@
+"""Task, Sample and Target: what a benchmark is made of, and how its samples are loaded. No torch.
+
+The surprising thing: a task reads rows, not files. Its `read` takes the hub's columns and the common local ones alike,
+so the default source, a download and a file of your own go through one function.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from rmas.errors import ConfigError, unknown
+from rmas.prompt import Kind, Question
+from rmas.rows import Row, gym_rows, read_file, read_hub
+from rmas.settings import require
+
+_log = logging.getLogger(__name__)
+
+Format = Literal["math", "number", "choice", "short", "code", "exact"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+GYM = "reasoning_gym"
+
+# Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
+_SOURCES: Mapping[str, Callable[[str], list[Row]]] = {"hf": read_hub, GYM: gym_rows}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeTests:
+    """Hidden tests of a program.
+
+    script: Python that runs after the program and raises where it is wrong. stdin: the program is run once a case.
+    function: `function` is called once a case; where the program defines a class `Solution`, its method of that name.
+    """
+
+    kind: Literal["script", "stdin", "function"]
+    script: str = ""
+    function: str = ""  # the function that is called; also HumanEval's entry point
+    cases: tuple[
+        tuple[str, str], ...
+    ] = ()  # stdin: input, expected output; function: both JSON, a list of arguments first
+    prompt: str = ""  # code that stands before the answer where a task completes it
+    seconds: float = 10.0  # per program (script) or per case
+    # Further cases as LiveCodeBench publishes them: base64 of zlib of a pickled JSON text, which `read_cases` of
+    # rmas.eval.tasks.livecode takes. Whoever unpickles it runs foreign code: only ever inside the sandbox.
+    blob: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What an answer is graded by. It never reaches a solver."""
+
+    answers: tuple[str, ...] = ()  # accepted ones; math, number, choice and exact have exactly one
+    tests: CodeTests | None = None
+    options: tuple[str, ...] = ()  # choice: the texts in the order shown; the answer is a letter, A for the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One question of a task. `id` is the source's own, else a hash of what is asked: unique within the task."""
+
+    id: str
+    question: Question
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A benchmark: where its rows are, how one is read, and how an answer is graded.
+
+    `read` raises ConfigError with the row's place, and gives None for a row of another split.
+    """
+
+    name: str
+    format: Format  # of the answer; picks the grader
+    kind: Kind  # picks the wording of the prompts
+    source: str  # "hf:OWNER/NAME?split=test&revision=SHA", or a generator
+    read: Callable[[Row], Sample | None]
+    size: int | None  # samples in the published set; None: not fixed
+    max_new_tokens: int  # decode budget
+    about: str
+    citation: str
+    version: str
+    is_gated: bool = False
+    how_to_get: str = ""  # one line, for gated or unreachable data; empty: its page on the hub
+
+
+def find_task(name: str) -> Task:
+    """A task by its name in TASKS, or `reasoning_gym:FAMILY[?options]`. Raises ConfigError with the nearest name.
+
+    Family and options are checked where the items are drawn, in `load_samples`.
+    """
+    from rmas.eval.tasks import TASKS, gym_task  # these are made of what stands here
+
+    if name in TASKS:
+        return TASKS[name]
+    if name.startswith(f"{GYM}:"):
+        return gym_task(name)
+    raise ConfigError(unknown("task", name, [*TASKS, f"{GYM}:FAMILY"]))
+
+
+def load_samples(task: Task, *, data: str | None = None, limit: int | None = None) -> list[Sample]:
+    """The samples of `task` in stored order, the first `limit` of them; ids are unique.
+
+    `data` takes the place of the task's source: a .jsonl or .json file, hf:OWNER/NAME?options, hf:./folder, a generator
+    or several joined by ` + `. Raises ConfigError: the row's place and field, or how to get data that is gated
+    or cannot be reached.
+    """
+    require(limit is None or limit >= 1, "limit", limit, "1 or more")
+    rows = _own_rows(task) if data is None else _rows(data)
+    samples: dict[str, Sample] = {}
+    places: dict[str, str] = {}
+    for row, sample in _read(task, rows):
+        if sample.id not in samples:
+            samples[sample.id], places[sample.id] = sample, row.place
+        elif not _is_generated(data or task.source):
+            raise ConfigError(
+                f"{row.place}: {task.name}: a second sample {sample.id!r} (the first: {places[sample.id]}). Keep one."
+            )
+        if len(samples) == limit:
+            break
+    if not samples:
+        raise ConfigError(
+            f"{task.name}: none of the {len(rows)} rows of {data or task.source} is a sample of it (all are of another "
+            "split). Give the whole file, or another one."
+        )
+    if limit is None and task.size not in (None, len(samples)):
+        _log.warning("%s: %d samples were read, the whole set has %d", task.name, len(samples), task.size)
+    return list(samples.values())
+
+
+def _read(task: Task, rows: list[Row]) -> Iterator[tuple[Row, Sample]]:
+    for row in rows:
+        sample = task.read(row)
+        if sample is not None:
+            yield row, sample
+
+
+def _own_rows(task: Task) -> list[Row]:
+    """The rows of the task's own source. A hub that does not give them is an error that says what to do."""
+    try:
+        return _rows(task.source)
+    except ConfigError as problem:
+        if not task.source.startswith("hf:"):
+            raise
+        page = task.source.removeprefix("hf:").partition("?")[0]
+        how = task.how_to_get or f"It is at https://huggingface.co/datasets/{page}."
+        raise ConfigError(
+            f"{task.name}: {problem} {how} A copy of your own is read with --data PATH (.jsonl, .json or hf:./folder)."
+        ) from None
+
+
+def _rows(data: str) -> list[Row]:
+    return [row for source in data.split(" + ") for row in _rows_of(source.strip())]
+
+
+def _rows_of(source: str) -> list[Row]:
+    prefix, colon, rest = source.partition(":")
+    if colon and prefix in _SOURCES:
+        return _SOURCES[prefix](rest)
+    if source.endswith((".jsonl", ".json")):
+        return read_file(source)
+    raise ConfigError(
+        f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder or {GYM}:FAMILY, "
+        "or several of them joined by ' + '."
+    )
+
+
+def _is_generated(data: str) -> bool:
+    """A generator of few items repeats some of them; the first one stays."""
+    return all(source.strip().startswith(f"{GYM}:") for source in data.split(" + "))

@@ -1,0 +1,155 @@
+"""`rmas eval`, `rmas grade` and `rmas report` from the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_runner import refusal, rmas
+
+ROWS = [
+    {"question": "How many legs has a spider?", "answer": "Eight of them.\n#### 8"},
+    {"question": "What is 20 + 22?", "answer": "#### 42"},
+    {"question": "Say this: the answer is 42.", "answer": "#### 42"},
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return str(path)
+
+
+def evaluated(data: str, out: Path, *more: str, solver: str = "echo") -> dict[str, Any]:
+    result = rmas("eval", solver, "--task", "gsm8k", "--data", data, "--out", str(out), "--json", *more)
+    assert result.exit_code == 0, result.stderr
+    table: dict[str, Any] = json.loads(result.stdout)
+    return table
+
+
+def test_echo_is_right_where_the_question_ends_with_its_answer(tmp_path: Path, data: str) -> None:
+    summary = evaluated(data, tmp_path / "out")
+    assert summary["result"]["accuracy"]["mean"] == pytest.approx(1 / 3)
+    assert summary["task"]["source"] == data
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "config.toml",
+        "samples.jsonl",
+        "sessions.jsonl",
+        "summary.json",
+    }
+
+
+def test_figures_are_printed_with_their_error(tmp_path: Path, data: str) -> None:
+    result = rmas("eval", "echo", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0
+    assert "33.3" in result.stdout
+    assert "3 questions, 3 samples" in result.stdout
+    assert "task=gsm8k" in result.stderr
+
+
+@pytest.mark.parametrize("solver", ["recursive", "text", "single"])
+def test_every_solver_runs_on_a_system(tmp_path: Path, data: str, solver: str) -> None:
+    more = ("--system", "tiny", "--set", "max_new_tokens=4", "--rounds", "2", "--latent-steps", "2")
+    summary = evaluated(data, tmp_path / "out", *more, solver=solver)
+    assert summary["config"]["solver"] == solver
+    assert len(summary["system"]["digest"]) == 64
+    turns = json.loads((tmp_path / "out" / "samples.jsonl").read_text().splitlines()[0])["turns"]
+    assert len(turns) == (1 if solver == "single" else 2 * 3)
+
+
+@pytest.mark.parametrize("control", ["shuffled", "alone"])
+def test_a_control_is_one_option(tmp_path: Path, data: str, control: str) -> None:
+    more = ("--system", "tiny", "--set", "max_new_tokens=4", "--control", control)
+    assert evaluated(data, tmp_path / "out", *more, solver="recursive")["config"]["control"] == control
+
+
+def test_a_finished_run_is_read_again_with_resume(tmp_path: Path, data: str) -> None:
+    first = evaluated(data, tmp_path / "out")
+    again = evaluated(data, tmp_path / "out", "--resume")
+    assert again["result"] == first["result"]
+    assert len(again["sessions"]) == 2
+
+
+def test_a_folder_in_use_and_another_config_are_refused(tmp_path: Path, data: str) -> None:
+    evaluated(data, tmp_path / "out")
+    common = ("eval", "echo", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "out"))
+    assert "not empty. Pass --resume" in refusal(*common)
+    assert "limit was not set, now 2" in refusal(*common, "--limit", "2", "--resume")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("echo", "--task", "gsm9k"), "unknown task 'gsm9k'"),
+        (("echoo", "--task", "gsm8k"), "unknown solver 'echoo'"),
+        (("echo",), "task: none given. Pass --task with a task's name"),
+        (("recursive", "--task", "gsm8k", "--system", "smoll"), "unknown system 'smoll'"),
+        (("single", "--task", "gsm8k", "--system", "echo"), "echo has no agents, which solver single needs"),
+        (("echo", "--task", "gsm8k", "--set", "contrl=none"), "unknown key 'contrl'"),
+        (("echo", "--task", "gsm8k", "--set", "samples=3"), "samples is 3 and temperature 0"),
+        (("echo", "--task", "gsm8k", "--control", "zero"), "unknown control 'zero'"),
+        (("echo", "--task", "gsm8k", "--data", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
+    ],
+)
+def test_what_cannot_run_is_one_line(tmp_path: Path, arguments: tuple[str, ...], line: str) -> None:
+    assert line in refusal("eval", *arguments, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, data: str) -> None:
+    (tmp_path / "file").write_text("")
+    line = refusal("eval", "echo", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "file" / "out"))
+    assert "cannot be written" in line
+
+
+def test_outputs_made_elsewhere_are_graded_under_both_readings(tmp_path: Path) -> None:
+    file, out = tmp_path / "rows.jsonl", tmp_path / "graded.jsonl"
+    rows = [
+        {"output": "So \\boxed{42}.", "target": "42"},
+        {"output": "\\boxed{3/5}", "target": "\\frac{3}{4}"},
+        {"output": "", "target": "7"},
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = rmas("grade", "math500", str(file), "--out", str(out))
+    table = json.loads(result.stdout)
+    assert (table["n"], table["strict"]["correct"], table["strict"]["unparsed"]) == (3, 1, 1)
+    assert table["release"]["correct"] == 2  # 3/5 for 3/4
+    verdicts = [json.loads(line)["verdict"] for line in out.read_text().splitlines()]
+    assert verdicts == ["correct", "wrong", "unparsed"]
+
+
+def test_outputs_may_name_a_sample_instead_of_a_target(tmp_path: Path, data: str) -> None:
+    evaluated(data, tmp_path / "run")
+    names = [json.loads(line)["id"] for line in (tmp_path / "run" / "samples.jsonl").read_text().splitlines()]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"output": "#### 42", "id": name}) + "\n" for name in names))
+    table = json.loads(rmas("grade", "gsm8k", str(file), "--data", data).stdout)
+    assert table["strict"]["correct"] == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ({"outptu": "1", "target": "1"}, "rows.jsonl:1: output: unknown field 'output'"),
+        ({"output": 1, "target": "1"}, "output is 1, expected a text"),
+        ({"output": "1", "target": []}, "expected an answer or a list of accepted ones"),
+        ({"output": "1", "target": ["1", "2"]}, "target has 2 answers, but a task of math has one"),
+    ],
+)
+def test_a_row_that_cannot_be_graded_is_one_line(tmp_path: Path, row: dict[str, Any], line: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    assert line in refusal("grade", "math500", str(file))
+
+
+def test_a_report_of_two_runs_has_a_table_with_a_paired_test(tmp_path: Path, data: str) -> None:
+    for name, solver in (("one", "echo"), ("two", "single")):
+        more = () if solver == "echo" else ("--system", "tiny", "--set", "max_new_tokens=2")
+        evaluated(data, tmp_path / name, *more, solver=solver)
+    result = rmas("report", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "report"))
+    assert result.exit_code == 0
+    assert "| one" in result.stdout
+    assert "Compared with one." in result.stdout
+    assert (tmp_path / "report" / "gsm8k.tex").exists()

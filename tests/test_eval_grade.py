@@ -1,0 +1,868 @@
+"""Graders as tables of rows: what a model might write, the gold, the verdict. Most rows are wrong answers."""
+
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from rmas.errors import ConfigError
+from rmas.eval import prover as prover_module
+from rmas.eval.grade import GRADERS, Verdict, grade, plain_words
+from rmas.eval.lenient import is_accepted
+from rmas.eval.maths import equal
+from rmas.eval.notation import number_of, tidy
+from rmas.eval.prover import Prover
+from rmas.eval.task import FORMATS, Format, Target
+
+
+class Row(NamedTuple):
+    format: Format
+    text: str
+    gold: str
+    verdict: Verdict
+    options: tuple[str, ...] = ()
+
+
+def rows(format: Format, verdict: Verdict, *pairs: tuple[str, str], options: tuple[str, ...] = ()) -> list[Row]:
+    """Rows of (text, gold) with one verdict."""
+    return [Row(format, text, gold, verdict, options) for text, gold in pairs]
+
+
+def boxed(verdict: Verdict, *pairs: tuple[str, str]) -> list[Row]:
+    """Rows of (answer, gold), the answer in a box."""
+    return [Row("math", rf"so it is $\boxed{{{answer}}}$.", gold, verdict) for answer, gold in pairs]
+
+
+# What the release takes for right, though it is wrong: (answer, gold).
+FALSE_ACCEPTS = (
+    (r"\frac{3}{5}", r"\frac{3}{4}"),
+    ("3.9", "3.5"),
+    ("2", r"2\sqrt{5}"),
+    (r"11\sqrt{3}", r"11\sqrt{2}"),
+    ("6+5i", "6-5i"),
+    ("x^2-7", "x^2+2x"),
+    (r"\frac{1}{2}", r"\frac{4}{5}"),
+    ("-1", "1"),
+    ("1.2", "1.8"),
+    (r"2\sqrt{3}", "2"),
+)
+
+MATH = [
+    *boxed(
+        "correct",
+        (r"\frac{5}{4}", r"\frac54"),
+        (r"\dfrac{5}{4}", r"\frac{5}{4}"),
+        ("5/4", r"\frac{5}{4}"),
+        ("1.25", r"\frac{5}{4}"),
+        (r"1\frac{1}{4}", r"\frac{5}{4}"),
+        ("1 1/4", r"\frac{5}{4}"),
+        (r"-1\frac{1}{4}", r"-\frac{5}{4}"),
+        ("0.50", r"\frac12"),
+        ("7.0", "7"),
+        ("007", "7"),
+        ("12,345", "12345"),
+        ("12{,}345", "12,345"),
+        (r"12\,345", r"12,\!345"),
+        (r"1.5 \times 10^{-3}", "0.0015"),
+        ("1.5e-3", "0.0015"),
+        (r"\sqrt{45}", r"3\sqrt{5}"),
+        (r"3\sqrt5", r"3 \sqrt{5}"),
+        (r"\frac{1}{\sqrt{2}}", r"\frac{\sqrt{2}}{2}"),
+        (r"2\pi + 7", r"7+2\pi"),
+        ("7 + 2π", r"7+2\pi"),
+        (r"(x+3)(x-3)", "x^2-9"),
+        (r"x^2 - 9", "(x-3)(x+3)"),
+        ("-q+p", "p - q"),
+        (r"3 + 4i", "4i+3"),
+        (r"(1+i)^2", "2i"),
+        (r"\left(2, \frac{\pi}{3}\right)", r"(2,\pi/3)"),
+        ("(1,-2)", r"\left( 1, -2 \right)"),
+        (r"\begin{bmatrix} 1 \\ -2 \end{bmatrix}", r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}"),
+        (r"\begin{pmatrix} 0.5 & 1 \\ 0 & 2 \end{pmatrix}", r"\begin{pmatrix} 1/2 & 1 \\ 0 & 2 \end{pmatrix}"),
+        ("[2,5)", "[2, 5)"),
+        (r"2 \le x < 5", "[2,5)"),
+        ("x>4", r"(4,\infty)"),
+        (r"(1,\infty) \cup (-\infty,0)", r"(-\infty,0) \cup (1,\infty)"),
+        (r"x < 0 \text{ or } x > 1", r"(-\infty,0)\cup(1,\infty)"),
+        (r"x \in [0,1]", "[0,1]"),
+        ("-3, 2", "2,-3"),
+        (r"2 \text{ and } -3", "2,-3"),
+        ("x = 2 or x = -3", "2,-3"),
+        (r"\{2,-3\}", "-3,2"),
+        (r"\{3, 1, 2\}", r"\{1,2,3\}"),
+        (r"2+\sqrt{3},\ 2-\sqrt{3}", r"2 \pm \sqrt{3}"),
+        (r"2 \pm \sqrt{3}", r"2 \pm \sqrt3"),
+        ("x=9", "9"),
+        ("9", "x=9"),
+        ("f(2) = 9", "9"),
+        ("12 - 3 = 9", "9"),
+        ("y = 3x - 1", "3x-1"),
+        ("6x - 2y - 2 = 0", "3x - y - 1 = 0"),
+        (r"\frac{1}{3} \approx 0.333", r"\frac{1}{3}"),
+        (r"40^\circ", "40"),
+        ("40", r"40^\circ"),
+        ("40°", r"40^{\circ}"),
+        (r"\sin 30^\circ = \frac12", r"\frac{1}{2}"),
+        (r"25\%", "25"),
+        ("25", r"25\%"),
+        (r"25\%", "0.25"),
+        (r"\$7.50", r"\$7.50"),
+        ("7.50 dollars", r"\$7.50"),
+        (r"15 \text{ cm}^2", r"15\mbox{ cm}^2"),
+        ("15", r"15\mbox{ cm}^2"),
+        ("15 square centimeters", r"15\mbox{ cm}^2"),
+        (r"3\sqrt{2} \text{ units}", r"3\sqrt{2}"),
+        ("31_5", "31_{5}"),
+        (r"31_{5}", "31_5"),
+        (r"\text{Nadia}", r"\text{Nadia}"),
+        ("Nadia", r"\text{Nadia}"),
+        (r"\textbf{west}", r"\text{west}"),
+        ("an ellipse", r"\text{ellipse}"),
+        ("(C)", r"\text{(C)}"),
+        (r"\text{C}", r"\text{(C)}"),
+        (r"\emptyset", r"\{\}"),
+    ),
+    *boxed("wrong", *FALSE_ACCEPTS),
+    *boxed(
+        "wrong",
+        (r"\frac{4}{5}", r"\frac{5}{4}"),
+        (r"1\frac{1}{4}", r"\frac{1}{4}"),
+        (r"2\frac{1}{2}", "1"),
+        ("21/2", "2 1/2"),
+        ("-5", "5"),
+        ("0.333333", r"\frac{1}{3}"),
+        ("0.3333333333333333", r"\frac{1}{3}"),
+        ("3.14", r"\pi"),
+        ("3.14159265358979", r"\pi"),
+        (r"\frac{22}{7}", r"\pi"),
+        ("1.414", r"\sqrt{2}"),
+        (r"\sqrt{2} + 10^{-20}", r"\sqrt{2}"),
+        (r"10^{-40}\sqrt{3}", r"10^{-40}\sqrt{2}"),
+        ("12", "12,000"),
+        ("1, 234", "1,234"),
+        ("100200", "100, 200"),
+        ("1.5e3", "0.0015"),
+        (r"3\sqrt{5}", r"5\sqrt{3}"),
+        (r"\sqrt{10}", r"3\sqrt{5}"),
+        ("7", r"7+2\pi"),
+        ("x^2-9x", "x^2-9"),
+        ("x^2+9", "x^2-9"),
+        ("3r^2", "3R^2"),
+        ("q-p", "p - q"),
+        ("3-4i", "3+4i"),
+        ("5", "3+4i"),
+        ("(2,1)", "(1,2)"),
+        ("[1,2]", "(1,2)"),
+        ("(1,2)", "[1,2]"),
+        ("[1,2)", "(1,2]"),
+        (r"\{1,2\}", "(1,2)"),
+        ("(1,2)", r"\{1,2\}"),
+        ("1,2", "(1,2)"),
+        ("1,2", "[1,2]"),
+        ("(1,2,3)", "(1,2)"),
+        ("(1,2)", "(1,2),(3,4)"),
+        (r"2 \le x \le 5", "[2,5)"),
+        ("x<4", r"(4,\infty)"),
+        (r"(4,\infty)", r"[4,\infty)"),
+        (r"(-\infty,0)", r"(-\infty,0)\cup(1,\infty)"),
+        (r"(-\infty,0]\cup(1,\infty)", r"(-\infty,0)\cup(1,\infty)"),
+        ("2", "2,-3"),
+        ("2,3", "2,-3"),
+        ("2,-3,4", "2,-3"),
+        (r"2+\sqrt{3}", r"2 \pm \sqrt{3}"),
+        (r"2 \pm \sqrt{5}", r"2 \pm \sqrt{3}"),
+        ("x=2, y=1", "(1,2)"),
+        ("y=9", "x=9"),
+        ("2x=9", "9"),
+        ("12-4=9", "9"),
+        ("x=8=9", "9"),
+        (r"x \approx 0.333", r"\frac{1}{3}"),
+        ("y = 3x + 1", "3x-1"),
+        ("6x - 2y + 2 = 0", "3x - y - 1 = 0"),
+        ("x^2 = -2", "x^2 = -1"),
+        ("3x - y - 1", "3x - y - 1 = 0"),
+        (r"40^\circ", "50"),
+        (r"0.5\%", "0.5"),
+        (r"25\%", "0.5"),
+        (r"2.5\%", "25"),
+        ("0.25", "25"),
+        ("15 cm", r"15\mbox{ cm}^2"),
+        ("15 m^2", r"15\mbox{ cm}^2"),
+        ("7.50 cents", r"\$7.50"),
+        ("31", "31_5"),
+        ("16", "31_5"),
+        ("31_6", "31_5"),
+        ("5m", "5"),
+        ("2i", "2"),
+        ("Nadja", r"\text{Nadia}"),
+        ("5", r"\text{Nadia}"),
+        (r"\text{west}", r"\text{east}"),
+        ("seat", r"\text{east}"),
+        ("(B)", r"\text{(C)}"),
+        (r"\begin{pmatrix} -2 \\ 1 \end{pmatrix}", r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}"),
+        (r"\begin{pmatrix} 1 & -2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ -2 \end{pmatrix}"),
+        (r"\begin{pmatrix} 1 & 0 \\ 0 & 1 \end{pmatrix}", r"\begin{pmatrix} 1 & 0 \\ 0 & -1 \end{pmatrix}"),
+        (r"\cot x", r"\tan x"),
+        ("3:30", "1:10"),
+        ("nobody can know", "9"),
+        (r"\text{The answer is } \frac{1}{2} +* 3", r"\frac{1}{2}"),
+        (r"\frac{1}{0}", "0"),
+        ("", "0"),
+    )[:-1],
+    *rows(
+        "math",
+        "correct",
+        (r"First \boxed{3}. No: \boxed{4}", "4"),
+        (r"\boxed{\boxed{4}}", "4"),
+        (r"\fbox{4}", "4"),
+        (r"\boxed 4", "4"),
+        (r"The result is \boxed{42", "42"),
+        (r"\boxed{31}_5", "31_5"),
+        (r"<think>\boxed{7}</think>\boxed{4}", "4"),
+        ("4", "4"),
+        ("$x = 4$", "4"),
+        ("The answer is $4$.", "4"),
+        ("**Final Answer**\n\n$$\\frac{1}{2}$$", "0.5"),
+        ("We add 1 and 3.\nTherefore, the sum is $4$.", "4"),
+        ("<answer>4</answer>", "4"),
+    ),
+    *rows(
+        "math",
+        "wrong",
+        (r"First \boxed{4}. No: \boxed{3}", "4"),
+        (r"<think>\boxed{4}</think>\boxed{3}", "4"),
+        (r"The answer is 4, or in a box \boxed{5}", "4"),
+        ("5", "4"),
+        ("The answer is $5$.", "4"),
+        ("The answer is 4 or 5.", "4"),
+        ("I don't know", "4"),
+    ),
+    *rows(
+        "math",
+        "unparsed",
+        ("", "4"),
+        (" \n ", "4"),
+        (r"<think>It must be \boxed{4}", "4"),
+        ("First 4, then 5.\nThis needs more thought.", "4"),
+        (r"\boxed{}", "4"),
+        (r"\boxed{\frac{4}{1", "4"),
+        ("Put the answer in \\boxed{}.\n\nLet me see.\n", "4"),
+    ),
+]
+
+NUMBER = [
+    *rows(
+        "number",
+        "correct",
+        ("3 + 4 = 7\n#### 7", "7"),
+        ("#### 1,234", "1234"),
+        (r"\boxed{1{,}234}", "1234"),
+        ("The answer is $18.", "18"),
+        ("The answer is 18 dollars.", "18"),
+        ("The answer is **18** (9 times 2 eggs).", "18"),
+        ("She makes 9 * 2 = 18 dollars.", "18"),
+        ("There were 3 boxes.\nSo Ann has 18 apples left.", "18"),
+        ("So in all, 9 trees bear **18** pears.", "18"),
+        ("18", "18"),
+        ("18.00", "18"),
+        ("-3", "-3"),
+        ("Answer: 3/4", "0.75"),
+        ("#### 50%", "50"),
+        ("Final Answer: 070", "70"),
+    ),
+    *rows(
+        "number",
+        "wrong",
+        ("3 + 4 = 8\n#### 8", "7"),
+        ("#### 7\n#### 8", "7"),
+        ("#### 12,340", "1234"),
+        ("18.5", "18"),
+        ("1.8", "18"),
+        ("-18", "18"),
+        ("The answer is 18 thousand 5 hundred", "18"),
+        ("She makes 9 * 2 = 19 dollars.", "18"),
+        ("So Ann has 17 apples left.", "18"),
+        (r"\boxed{18x}", "18"),
+        ("The answer is 9 * 2 = 17.", "18"),
+        ("The answer is twice 9.", "18"),
+    ),
+    *rows(
+        "number",
+        "unparsed",
+        ("So 9 trees bear 18 pears.", "18"),
+        ("She makes 9 * 2 =", "18"),
+        ("Ann thinks about it.", "18"),
+        ("", "18"),
+    ),
+]
+
+CITIES = ("Oslo", "Bergen", "Stavanger", "Tromsø")
+DOSES = ("5 mg", "50 mg", "B cells", "T cells")
+
+CHOICE = [
+    *rows(
+        "choice",
+        "correct",
+        ("B", "B"),
+        ("(B)", "B"),
+        ("B.", "B"),
+        ("**B**", "B"),
+        ("**B. Bergen**", "B"),
+        ("B) Bergen", "B"),
+        ("b", "B"),
+        (r"\boxed{B}", "B"),
+        (r"\boxed{\text{B}}", "B"),
+        (r"\boxed{\textbf{(B)}}", "B"),
+        (r"\boxed{\text{B. Bergen}}", "B"),
+        (r"\boxed{Bergen}", "B"),
+        ("The answer is (B).", "B"),
+        ("The answer is B because it rains there.", "B"),
+        ("Answer: B", "B"),
+        ("**Answer:** B", "B"),
+        ("Final choice: B", "B"),
+        ("The correct option is B.", "B"),
+        ("Option B is correct.", "B"),
+        ("I would go with (B).", "B"),
+        ("Therefore, B.", "B"),
+        ("(B) is the right answer, since A is dry.", "B"),
+        ("Option A is wrong. Option B is correct.", "B"),
+        ("The answer is Bergen.", "B"),
+        ("Bergen", "B"),
+        ("The answer is option B: Bergen", "B"),
+        ("<think>The answer is A</think>The answer is B", "B"),
+        ("A patient man would say Oslo.\nThe answer is **B**.", "B"),
+        (r"Not \boxed{A} but \boxed{B}", "B"),
+        options=CITIES,
+    ),
+    *rows("choice", "correct", ("The answer is B cells.", "C"), ("5 mg", "A"), ("C", "C"), options=DOSES),
+    *rows("choice", "correct", ("The answer is (H).", "H")),
+    *rows(
+        "choice",
+        "wrong",
+        ("A", "B"),
+        (r"\boxed{A}", "B"),
+        ("The answer is C.", "B"),
+        ("The answer is Oslo.", "B"),
+        ("Option B is wrong. The answer is A.", "B"),
+        (r"\boxed{B} ... no, \boxed{C}", "B"),
+        ("Not (B). The correct answer is (D).", "B"),
+        ("Although B is tempting, option C is correct.", "B"),
+        options=CITIES,
+    ),
+    *rows("choice", "wrong", ("The answer is B cells.", "B"), ("50 mg", "A"), options=DOSES),
+    *rows(
+        "choice",
+        "unparsed",
+        ("", "A"),
+        ("I cannot tell.", "A"),
+        ("You would have to answer a lot of questions first.", "A"),
+        ("The answer is a matter of taste.", "A"),
+        ("The answer is A good question.", "A"),
+        ("A patient man would wait.", "A"),
+        ("The answer is A or B.", "A"),
+        ("Answer: A, B", "A"),
+        ("The answer is A. Wait, the answer is B.", "B"),
+        (r"\boxed{A, B}", "A"),
+        (r"\boxed{A \text{ and } B}", "A"),
+        ("The answer is not A.", "A"),
+        ("The answer is E.", "A"),
+        (r"\boxed{E}", "A"),
+        ("Option A is wrong.", "A"),
+        ("Option A is not correct.", "A"),
+        ("A. Oslo\nB. Bergen\nC. Stavanger\nD. Tromsø", "A"),
+        ("Options: A, B, C, D", "A"),
+        ("<think>The answer is A", "A"),
+        (r"\boxed{Oslo or Bergen}", "A"),
+        ("I do not choose A.", "A"),
+        options=CITIES,
+    ),
+    *rows("choice", "unparsed", ("The answer is 5.", "A"), ("The answer is 500 mg.", "B"), options=DOSES),
+]
+
+SHORT = [
+    *rows(
+        "short",
+        "correct",
+        ("Marie Curie", "marie curie"),
+        ("The answer is Marie Curie.", "Marie Curie"),
+        (r"It follows: \boxed{\text{Marie Curie}}.", "Marie Curie"),
+        (r"\boxed{Marie\ Curie}", "Marie Curie"),
+        ("**Final Answer**: The Hague", "hague"),
+        ("Answer: a Nobel Prize", "the Nobel prize"),
+        ("She was born in 1867.\nSo the final answer is: 7 November 1867", "7 November 1867"),
+        ("The answer is St. John's. It is on the coast.", "St. John's"),
+        ("1,234 m", "1234 m"),
+        (r"\boxed{320 \text{ km/h}}", "320 km/h"),
+        ("“Teach the children”", "Teach the Children"),
+        ("<think>Pierre?</think>Marie Curie", "Marie Curie"),
+        ("Yes.", "yes"),
+        ("40 m²", "40 m2"),
+    ),
+    *rows(
+        "short",
+        "wrong",
+        ("Pierre Curie", "Marie Curie"),
+        ("The answer is Pierre Curie.", "Marie Curie"),
+        ("Curie", "Marie Curie"),
+        ("Marie Curie or Pierre Curie", "Marie Curie"),
+        ("It was Marie Curie", "Marie Curie"),
+        ("108", "10.8"),
+        ("5", "-5"),
+        ("$5", "€5"),
+        ("1867", "7 November 1867"),
+        ("no", "yes"),
+        ("Yes and no", "yes"),
+        (r"\boxed{1868}", "1867"),
+        ("i do not know", "Marie Curie"),
+        ("40 m3", "40 m²"),
+        ("An", "A"),
+        ("<think>Marie Curie</think>Pierre Curie", "Marie Curie"),
+    ),
+    *rows(
+        "short",
+        "unparsed",
+        ("", "Marie Curie"),
+        ("<think>Marie Curie", "Marie Curie"),
+        ("She won two prizes.\nMarie Curie did.", "Marie Curie"),
+        (r"\boxed{}", "yes"),
+    ),
+]
+
+EXACT = [
+    *rows(
+        "exact",
+        "correct",
+        ("1 2 3", "1 2 3"),
+        ("\n1 2 3 \n", "1 2 3"),
+        ("a b\nc d\n", "a b\nc d"),
+        ("```\na b\nc d\n```", "a b\nc d"),
+        ("The answer is 42.", "42"),
+        ("I sorted them.\n\nAnswer: -3, 4, 5", "-3, 4, 5"),
+        ("Final answer:\na b\nc d", "a b\nc d"),
+        ("<answer>a b\nc d</answer>", "a b\nc d"),
+        (r"\boxed{42}", "42"),
+        ("<think>41?</think>\n42", "42"),
+        ("#.\n.#", "#.\n.#"),
+    ),
+    *rows(
+        "exact",
+        "wrong",
+        ("1 2  3", "1 2 3"),
+        ("1 3 2", "1 2 3"),
+        ("1 2 3 4", "1 2 3"),
+        ("True", "true"),
+        ("a b\nd c", "a b\nc d"),
+        ("a b c d", "a b\nc d"),
+        ("42.0", "42"),
+        ("The answer is 43.", "42"),
+        ("It may be 42", "42"),
+        (r"\boxed{4 2}", "42"),
+        ("<answer>42</answer> <answer>43</answer>", "42"),
+    ),
+    *rows("exact", "unparsed", ("", "42"), ("<think>42", "42")),
+]
+
+ROWS = [*MATH, *NUMBER, *CHOICE, *SHORT, *EXACT]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.format}: {row.text[-40:]!r} for {row.gold!r}")
+def test_the_strict_verdict(row: Row) -> None:
+    found = grade(row.text, Target(answers=(row.gold,), options=row.options), row.format)
+    assert (found.verdict, found.detail) == (row.verdict, "")
+    assert (found.extracted is None) == (found.verdict == "unparsed")
+
+
+def test_the_table_is_long_and_mostly_of_answers_that_must_not_pass() -> None:
+    counts = Counter(row.verdict == "correct" for row in ROWS)
+    assert len(ROWS) >= 150
+    assert counts[False] >= counts[True]
+    assert {row.format for row in ROWS} == set(GRADERS) == set(FORMATS) - {"code"}
+    assert len(set(ROWS)) == len(ROWS)
+
+
+@pytest.mark.parametrize(("answer", "gold"), FALSE_ACCEPTS)
+def test_the_release_accepts_what_the_strict_reading_rejects(answer: str, gold: str) -> None:
+    found = grade(rf"Thus \boxed{{{answer}}}", Target(answers=(gold,)), "math")
+    in_plain = grade(f"The answer is {answer}", Target(answers=(gold,)), "math")
+    assert found.verdict == in_plain.verdict == "wrong"
+    assert is_accepted(answer, gold, "math")
+    assert found.lenient == ("correct" if "{" not in answer else found.lenient)
+
+
+LENIENT: list[tuple[Format, str, str, bool]] = [
+    ("math", r"\boxed{3.9}", "3.5", True),
+    ("math", "It is 3, or so.", "3", True),
+    ("math", r"\boxed{7} and \boxed{\frac{1}{2}}", "7", True),  # the last box without braces inside
+    ("math", r"\boxed{\frac{1}{2}}", r"\frac{4}{5}", True),
+    ("math", r"\boxed{\frac{9}{2}}", "4", True),
+    ("math", r"\boxed{\text{Nadia}}", r"\text{Nadia}", True),
+    ("math", r"<think>\boxed{4}", "4", True),
+    ("math", r"\boxed{x + 1}", "x+1", True),
+    ("math", r"\boxed{x+1}", "2", False),
+    ("math", "nothing", r"\text{Nadia}", False),
+    ("math", "", "4", False),
+    ("math", "17", "4", False),
+    ("choice", "", "A", True),
+    ("choice", "no idea", "A", True),
+    ("choice", "no idea", "B", False),
+    ("choice", r"\boxed{\text{B}}", "B", False),
+    ("choice", r"\boxed{\text{B}}", "A", True),
+    ("choice", "You would have to answer a lot.", "A", True),
+    ("choice", "The answer is (C).", "C", True),
+    ("choice", "Final Choice: (D)", "D", True),
+    ("choice", "d) Tromsø", "D", True),
+    ("choice", r"\boxed{B} and then \boxed{C}", "C", True),
+    ("short", r"\boxed{The Hague}", "hague", True),
+    ("short", "7 November 1867", "November 7, 1867", True),
+    ("short", "8 November 1867", "November 7, 1867", False),
+    ("short", "The answer is Oslo.", "Oslo", False),
+    ("number", r"\boxed{18}", "18", True),
+    ("number", "18.0", "18", False),
+    ("exact", "1 2 3", "1 2 3", True),
+    ("exact", "1, 2, 3!", "1 2 3", True),
+]
+
+
+@pytest.mark.parametrize(("format", "text", "gold", "is_right"), LENIENT)
+def test_the_lenient_verdict(format: Format, text: str, gold: str, is_right: bool) -> None:
+    found = grade(text, Target(answers=(gold,)), format)
+    assert found.lenient == ("correct" if is_right else "wrong")
+
+
+@pytest.mark.parametrize(
+    ("text", "golds", "f1"),
+    [
+        ("Marie Skłodowska Curie", ("Marie Curie",), 0.8),
+        ("Marie Curie", ("Pierre", "Curie, Marie"), 1.0),
+        ("the the the", ("Marie",), 0.0),
+        ("Oslo", ("Bergen",), 0.0),
+        ("", ("Bergen",), 0.0),
+    ],
+)
+def test_f1_is_the_best_over_the_accepted_answers(text: str, golds: tuple[str, ...], f1: float) -> None:
+    assert grade(text, Target(answers=golds), "short").scores == {"f1": pytest.approx(f1)}
+
+
+def test_any_accepted_answer_will_do() -> None:
+    target = Target(answers=("Oslo", "Kristiania"))
+    assert [grade(text, target, "short").verdict for text in ("kristiania", "oslo", "bergen")] == [
+        "correct",
+        "correct",
+        "wrong",
+    ]
+
+
+def test_short_words_keep_what_tells_numbers_apart() -> None:
+    texts = ("1,234.5", "1234.5", "12345", "-5", "5", "3-5", "35")
+    assert [plain_words(text) for text in texts] == ["1234.5", "1234.5", "12345", "-5", "5", "35", "35"]
+
+
+@pytest.mark.parametrize(
+    ("format", "target", "message"),
+    [
+        ("code", Target(answers=("x",)), "unknown format 'code'"),
+        ("maths", Target(answers=("x",)), "Did you mean 'math'?"),
+        ("math", Target(), "a target of format math has no answer"),
+    ],
+)
+def test_what_cannot_be_graded_is_one_line(format: Format, target: Target, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        grade("4", target, format)
+
+
+@pytest.mark.parametrize("format", ["math", "number"])
+def test_without_math_verify_no_answer_is_graded(format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prover_module, "_has_math_verify", lambda: False)
+    with pytest.raises(ConfigError, match=r"needs the math-verify package: pip install 'rmas\[eval\]'\.$"):
+        grade("", Target(answers=("4",)), format)
+
+
+# Values and texts that the cheap part must settle alone.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-1,234.50", "-2469/2"),
+        (".5", "1/2"),
+        ("5.", "5"),
+        (r"-\frac{1}{2}", "-1/2"),
+        (r"\frac{-1}{2}", "-1/2"),
+        (r"3\frac{1}{2}", "7/2"),
+        ("-3 1/2", "-7/2"),
+        (r"-10^{-2}", "-1/100"),
+        ("2e3", "2000"),
+    ],
+)
+def test_a_numeral_has_its_exact_value(text: str, value: str) -> None:
+    assert str(number_of(tidy(text))) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "1,23", "1/0", "1 2", "--1", "1e999999999", "9" * 5000, "3*4", "1.2.3", "e5"]
+)
+def test_what_is_no_numeral_has_no_value(text: str) -> None:
+    assert number_of(tidy(text)) is None
+
+
+class _Silent:
+    """Stands in for the prover where it must not be asked."""
+
+    seconds = 1.0
+
+    def prove(self, *_: object, **__: object) -> None:
+        raise AssertionError("asked")
+
+
+@pytest.mark.parametrize(
+    ("gold", "given"),
+    [("42", "43"), ("0.5", "1/2"), ("(1,2)", "(1,3)"), ("x=5", "5"), (r"\text{a b}", "c"), ("3,5", "5,3")],
+)
+def test_plain_answers_never_reach_the_prover(gold: str, given: str) -> None:
+    equal(gold, given, prover=_Silent())  # type: ignore[arg-type]
+
+
+def test_plain_numbers_take_microseconds() -> None:
+    start = time.process_time()
+    for number in range(2000):
+        grade(rf"So the sum is \boxed{{{number}}}.", Target(answers=("1000",)), "math")
+    assert time.process_time() - start < 1  # 0.5 ms each, on a busy machine; about 20 µs on a quiet one
+
+
+# The prover holds its limit, on any text and in any thread.
+
+
+@pytest.fixture(scope="module")
+def prover() -> Iterator[Prover]:
+    made = Prover(seconds=0.5)
+    yield made
+    made.close()
+
+
+MONSTERS = (
+    "9^{9^{9^{9}}}",
+    r"10^{10^{10}}!",
+    "999999999!",
+    "((((((2^{99})^{99})^{99})^{99})^{99})^{99})^{99}",
+    r"\sum_{n=1}^{10^{9}} \frac{1}{n^{n}}",
+    r"\int_0^1 \sin(x^{x^{x}}) dx",
+    r"\binom{10^{9}}{10^{8}}",
+    "(a+b+c+d+e)^{5000}-(a+b+c+d+f)^{5000}",
+    r"\sqrt" * 600 + "{2}",
+    "(" * 900 + "x" + ")" * 900,
+    "x^{" * 400 + "2" + "}" * 400,
+    "+".join(f"x_{{{n}}}" for n in range(200)),
+    "\ud800 1",
+)
+
+
+@pytest.mark.parametrize("text", MONSTERS, ids=lambda text: text[:30])
+def test_a_monster_is_wrong_within_the_limit(text: str, prover: Prover) -> None:
+    start = time.process_time()
+    found = equal(r"\sqrt{2}+1", text, prover=prover)
+    assert not found.is_equal
+    assert time.process_time() - start < 0.5  # of this process; the other one is stopped by its own clock
+
+
+def test_after_a_monster_the_prover_proves_again() -> None:
+    prover = Prover(seconds=0.5)
+    assert "not settled" in equal("5", MONSTERS[0], prover=prover).detail
+    prover.seconds = 10.0
+    assert equal(r"\sqrt{8}", r"2\sqrt{2}", prover=prover) == (True, "")
+    prover.close()
+
+
+def test_all_pieces_of_an_answer_share_one_limit(prover: Prover) -> None:
+    gold, given = (",".join([part] * 40) for part in (r"\sqrt{2}+x", MONSTERS[0]))
+    start = time.process_time()
+    assert "not settled within 0.5 s" in equal(gold, given, prover=prover).detail
+    assert time.process_time() - start < 0.5
+
+
+def test_threads_may_compare_at_once() -> None:
+    prover, found = Prover(), []
+    pairs = [(rf"\sqrt{{{n * n * 2}}}", rf"{n}\sqrt{{2}}") for n in range(3, 9)]
+    threads = [threading.Thread(target=lambda pair=pair: found.append(equal(*pair, prover=prover))) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    prover.close()
+    assert found == [(True, "")] * len(pairs)
+
+
+def test_a_prover_that_something_ended_is_started_again(prover: Prover) -> None:
+    prover.seconds = 10.0
+    assert prover.prove(r"\sqrt{12}", r"2\sqrt{3}").is_equal
+    process = prover._process
+    assert process
+    process.terminate()
+    process.wait()
+    assert prover.prove(r"\sqrt{27}", r"3\sqrt{3}").is_equal
+    prover.seconds = 0.5
+
+
+def test_the_prover_ends_with_the_process_that_asked() -> None:
+    script = (
+        "from rmas.eval.prover import shared_prover\n"
+        "assert shared_prover().prove('x+x', '2x').is_equal\n"
+        "print(shared_prover()._process.pid)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert subprocess.run(["kill", "-0", done.stdout.strip()], capture_output=True, check=False).returncode != 0
+
+
+# Any text at all.
+
+_PIECES = (
+    *(
+        r"\boxed{",
+        r"\fbox{",
+        "}",
+        "{",
+        r"\{",
+        r"\frac",
+        r"\sqrt",
+        r"\text{",
+        r"\left(",
+        r"\right]",
+        r"\pm",
+        r"\cup",
+        "$",
+    ),
+    *(
+        "$$",
+        r"\[",
+        r"\]",
+        r"\(",
+        r"\)",
+        "\\",
+        "####",
+        "answer is",
+        "Answer:",
+        "Option A",
+        "(B)",
+        "**",
+        "```",
+        "<think>",
+    ),
+    *(
+        "</think>",
+        "<answer>",
+        "\n",
+        "\n\n",
+        " ",
+        ",",
+        ";",
+        "=",
+        "<",
+        "^",
+        "_",
+        "%",
+        "°",
+        "5",
+        "12,345",
+        "1/0",
+        "x",
+        "π",
+    ),
+    *(
+        "\x00",
+        "\ud800",
+        "é",
+        "𝟓",
+        "٤",
+        "²",
+        "½",
+        "\u202e",
+        "\u2028",
+        "🙂",
+        r"\begin{pmatrix}",
+        r"\\",
+        "&",
+        r"\end{pmatrix}",
+    ),
+)
+
+
+def _random_texts(count: int) -> Iterator[str]:
+    draw = random.Random(0)
+    for _ in range(count):
+        yield "".join(draw.choice(_PIECES) for _ in range(draw.randrange(40)))
+
+
+@pytest.mark.parametrize("format", GRADERS)
+def test_random_texts_are_graded(format: Format, prover: Prover, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rmas.eval.maths.shared_prover", lambda: _Never())
+    for text in _random_texts(400):
+        found = grade(text, Target(answers=("77",), options=("one", "two", "77")), format)
+        assert found.verdict in ("wrong", "unparsed") or "77" in (found.extracted or "") or format == "choice"
+
+
+class _Never:
+    """A prover that proves nothing, at once."""
+
+    seconds = 1.0
+
+    def prove(self, *_: object, **__: object) -> prover_module.Proof:
+        return prover_module.Proof(False)
+
+
+LONG = 50_000
+LONG_TEXTS = (
+    "a" * LONG,
+    "9" * LONG,
+    "9," * (LONG // 2),
+    " " * LONG + "5",
+    "\n" * LONG + "5",
+    "{" * LONG,
+    r"\boxed{" * (LONG // 7),
+    r"\boxed{" * (LONG // 14) + "5" + "}" * (LONG // 14),
+    r"\boxed{ {" * (LONG // 9),
+    "}" * (LONG // 2) + "{" * (LONG // 2),
+    r"\boxed{5}" * (LONG // 9),
+    "answer is " * (LONG // 10),
+    "answer: " * (LONG // 8),
+    "The answer is (A). " * (LONG // 19),
+    "Option A " * (LONG // 9),
+    "$" * LONG,
+    "$x$ " * (LONG // 4),
+    r"\(" * (LONG // 2),
+    "**" * (LONG // 2),
+    "**A** " * (LONG // 6),
+    "`" * LONG,
+    "```\n" * (LONG // 4),
+    "<think>" * (LONG // 7),
+    "<answer>" * (LONG // 8),
+    "#### " * (LONG // 5),
+    "####\n" * (LONG // 5),
+    "(" * LONG,
+    "1/" * (LONG // 2),
+    r"\frac{1}{" * (LONG // 9),
+    "so " * (LONG // 3),
+    "word " * (LONG // 5) + "is 5.",
+    r"\boxed{" + "x" * LONG + "}",
+    r"\boxed{" + "(" * 1000 + "1" + ")" * 900 + "}",
+    r"\boxed{" + ",".join(["1"] * 900) + "}",
+    r"\boxed{" + r"\text{" * 300 + "}" * 300 + "}",
+)
+
+
+@pytest.mark.parametrize("format", GRADERS)
+def test_long_texts_take_time_in_proportion(format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rmas.eval.maths.shared_prover", lambda: _Never())
+    slow = []
+    for text in LONG_TEXTS:
+        start = time.process_time()
+        grade(text, Target(answers=("77",), options=("one", "two")), format)
+        seconds = time.process_time() - start
+        if seconds > 0.5:  # most take a few milliseconds; what grows with the square of the length takes minutes
+            slow.append((text[:20], seconds))
+    assert slow == []

@@ -1,0 +1,182 @@
+"""Pictures of results: which series the rows make, what stands in the picture, and files that are what they say."""
+
+import struct
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib import rc_context, rcParams
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from rmas.errors import ConfigError
+from rmas.eval.plots import FORMATS, draw_lines, draw_measure, lines_figure, spread
+from rmas.eval.series import MEASURES, SETTINGS, Series, series_of
+
+APART = (
+    Series(name="latent", x=(1, 2, 3), y=(50, 60, 70), low=(45, 55, 65), high=(55, 65, 75)),
+    Series(name="text", x=(1, 2, 3), y=(40, 42, 30), low=(35, 37, 25), high=(45, 47, 35)),
+    Series(name="single agent", y=(20,), low=(15,), high=(25,)),
+)
+TOGETHER = tuple(Series(name=f"run {n}", x=(1, 2, 3), y=(10 * n, 20 * n, 300)) for n in range(8))
+
+
+def axes_of(series: Sequence[Series], *, from_zero: bool = False) -> Axes:
+    (axes,) = lines_figure(series, x_label="x", y_label="y", from_zero=from_zero).axes
+    return axes
+
+
+def row(name: str, rounds: int | None, accuracy: float | None, **more: Any) -> dict[str, Any]:
+    return {"name": name, "rounds": rounds, "accuracy": accuracy, **more}
+
+
+def test_rows_become_a_series_a_name_sorted_by_the_setting() -> None:
+    rows = [row("b", 2, 0.5), row("a", 1, 0.25), row("b", 1, 0.125)]
+    found = series_of(rows, measure="accuracy", against="rounds", scale=100)
+    assert found == [Series(name="b", x=(1, 2), y=(12.5, 50)), Series(name="a", x=(1,), y=(25,))]
+
+
+def test_a_name_with_several_values_of_the_other_setting_becomes_several_series() -> None:
+    rows = [row("a", r, 0.5, latent_steps=m) for m in (4, 16) for r in (1, 2)]
+    found = series_of([*rows, row("b", 1, 0.5, latent_steps=4)], measure="accuracy", against="rounds")
+    assert [(line.name, line.x) for line in found] == [("a, M = 4", (1, 2)), ("a, M = 16", (1, 2)), ("b", (1,))]
+    alone = series_of(rows, measure="accuracy", against="rounds")
+    assert [line.name for line in alone] == ["M = 4", "M = 16"]
+
+
+def test_a_row_without_the_setting_is_a_level_and_one_without_the_measure_is_left_out() -> None:
+    rows = [row("a", None, 0.5), row("b", 1, None), row("c", 1, float("nan"))]
+    assert series_of(rows, measure="accuracy", against="rounds") == [Series(name="a", y=(0.5,))]
+
+
+def test_bars_are_the_interval_of_the_rows_where_all_have_one() -> None:
+    ends = {"accuracy_low": 0.25, "accuracy_high": 0.75}
+    (whole,) = series_of([row("a", r, 0.5, **ends) for r in (1, 2)], measure="accuracy", against="rounds", scale=100)
+    assert (whole.low, whole.high) == ((25, 25), (75, 75))
+    (partly,) = series_of([row("a", 1, 0.5, **ends), row("a", 2, 0.5)], measure="accuracy", against="rounds")
+    assert (partly.low, partly.high) == ((), ())
+
+
+def test_lines_that_end_apart_are_named_at_their_ends() -> None:
+    axes = axes_of(APART)
+    assert axes.get_legend() is None
+    assert [text.get_text() for text in axes.texts] == ["latent", "text", "single agent"]
+    assert [text.xy[1] for text in axes.texts] == [70, 30, 20]  # type: ignore[attr-defined]
+    assert len({text.get_color() for text in axes.texts}) == 3
+
+
+@pytest.mark.parametrize(
+    "series", [TOGETHER, [APART[0], Series(name="short", x=(1, 2), y=(1, 2))]], ids=["together", "ends early"]
+)
+def test_lines_that_cannot_be_named_at_their_ends_have_a_legend(series: Sequence[Series]) -> None:
+    axes = axes_of(series)
+    legend = axes.get_legend()
+    assert legend is not None
+    assert not axes.texts
+    assert [text.get_text() for text in legend.get_texts()] == [line.name for line in series]
+
+
+def test_one_line_alone_has_no_name() -> None:
+    axes = axes_of(APART[:1])
+    assert axes.get_legend() is None
+    assert not axes.texts
+
+
+def test_bars_reach_from_low_to_high_and_stay_in_the_picture() -> None:
+    axes = axes_of(APART)
+    bars = [collection for collection in axes.collections if isinstance(collection, LineCollection)]
+    ends = [tuple(segment[:, 1]) for segment in bars[0].get_segments()]
+    assert ends == list(zip(APART[0].low, APART[0].high, strict=True))
+    low, high = axes.get_ylim()
+    assert low < 15
+    assert high > 75
+
+
+def test_no_two_series_share_colour_marker_and_style() -> None:
+    lines = axes_of(TOGETHER).get_lines()
+    assert len({(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}) == len(TOGETHER)
+
+
+def test_amounts_start_at_zero_and_shares_do_not() -> None:
+    assert axes_of(APART, from_zero=True).get_ylim()[0] == 0
+    assert 0 < axes_of(APART).get_ylim()[0] < 15
+
+
+@pytest.mark.parametrize(
+    ("x", "scale"), [((1, 2, 3), "linear"), ((0, 16, 32, 128), "linear"), ((1, 2, 4, 8, 16, 32, 64), "log")]
+)
+def test_ticks_are_the_values_on_a_scale_that_keeps_them_apart(x: tuple[float, ...], scale: str) -> None:
+    axes = axes_of([Series(name="a", x=x, y=x)])
+    assert axes.get_xscale() == scale
+    assert [text.get_text() for text in axes.get_xticklabels()] == [f"{value:g}" for value in x]
+
+
+@pytest.mark.parametrize("places", [(), (3.0,), (0, 100), (0, 1), (5, 5, 5), (0, 1, 2, 50, 51), (51, 2, 0, 50, 1)])
+def test_names_keep_their_order_and_a_gap_and_move_no_more_than_needed(places: tuple[float, ...]) -> None:
+    found = spread(places, gap=10)
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    gaps = [found[b] - found[a] for a, b in pairwise(order)]
+    assert all(gap >= 10 - 1e-9 for gap in gaps)
+    assert sum(found) == pytest.approx(sum(places))
+    if all(abs(places[b] - places[a]) >= 10 for a, b in pairwise(order)):
+        assert found == list(places)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_picture_is_what_its_suffix_says_and_the_same_each_time(tmp_path: Path, suffix: str) -> None:
+    first, again = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    for path in (first, again):
+        draw_lines(path, APART, x_label="Rounds $R$", y_label="Accuracy (%)", note="Bars: 95 % intervals.")
+    data = first.read_bytes()
+    assert data == again.read_bytes()
+    start = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
+    assert data.startswith(start)
+
+
+def test_a_png_has_200_dots_an_inch_and_the_width_of_a_column(tmp_path: Path) -> None:
+    draw_lines(tmp_path / "a.png", APART, x_label="x", y_label="y")
+    data = (tmp_path / "a.png").read_bytes()
+    assert struct.unpack(">I", data[16:20]) == (680,)
+    place = data.index(b"pHYs") + 4
+    assert struct.unpack(">IIB", data[place : place + 9]) == (7874, 7874, 1)  # dots a metre
+
+
+@pytest.mark.parametrize("against", SETTINGS)
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_is_drawn_against_every_setting(tmp_path: Path, measure: str, against: str) -> None:
+    rows = [{"name": "a", against: value, measure: value / 10} for value in (1, 2, 3)]
+    draw_measure(tmp_path / "a.svg", rows, measure=measure, against=against)
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone(tmp_path: Path) -> None:
+    with rc_context({"font.size": 23.0}):
+        draw_lines(tmp_path / "a.svg", APART, x_label="x", y_label="y")
+        assert rcParams["font.size"] == 23.0
+
+
+def test_bad_input_is_refused_in_one_line(tmp_path: Path) -> None:
+    rows = [row("a", 1, 0.5)]
+    with pytest.raises(ConfigError, match=r"unknown measure 'acuracy' .* Did you mean 'accuracy'\?"):
+        draw_measure(tmp_path / "a.png", rows, measure="acuracy", against="rounds")
+    with pytest.raises(ConfigError, match=r"unknown setting 'round' .* Did you mean 'rounds'\?"):
+        draw_measure(tmp_path / "a.png", rows, measure="accuracy", against="round")
+    with pytest.raises(ConfigError, match="a: two rows with the same rounds"):
+        draw_measure(tmp_path / "a.png", [*rows, *rows], measure="accuracy", against="rounds")
+    with pytest.raises(ConfigError, match="nothing to draw: no series has a point"):
+        draw_measure(tmp_path / "a.png", [row("a", None, 0.5)], measure="accuracy", against="rounds")
+    with pytest.raises(ConfigError, match=r"a\.jpg: unknown picture format '\.jpg'"):
+        draw_measure(tmp_path / "a.jpg", rows, measure="accuracy", against="rounds")
+    with pytest.raises(ConfigError, match=r"a\.png: cannot be written \(No such file"):
+        draw_measure(tmp_path / "nowhere" / "a.png", rows, measure="accuracy", against="rounds")
+    with pytest.raises(ConfigError, match="series a: x, y, low and high are not equally long"):
+        Series(name="a", x=(1, 2), y=(1,))
+
+
+def test_without_matplotlib_the_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConfigError, match=r"plots need the matplotlib package: pip install 'rmas\[eval\]'\."):
+        draw_lines(tmp_path / "a.png", APART, x_label="x", y_label="y")

@@ -1,0 +1,889 @@
+"""Tasks: the hub's columns and the common local ones read to the same samples. All rows are our own."""
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import pytest
+import reasoning_gym  # noqa: F401  its import takes seconds: paid at collection, not in a test
+import torch  # noqa: F401  the same: datasets imports it when it streams
+
+from rmas.errors import ConfigError
+from rmas.eval.grade import grade
+from rmas.eval.task import FORMATS, CodeTests, Sample, Target, Task, find_task, load_samples
+from rmas.eval.tasks import TASKS
+from rmas.eval.tasks.livecode import read_cases
+from rmas.prompt import KINDS
+from rmas.rows import Row
+
+ROOT = Path(__file__).parent.parent
+
+
+class Golden(NamedTuple):
+    """One question in all its forms, the hub's first; what it reads to; a right and a wrong answer to it."""
+
+    forms: list[dict[str, Any]]
+    id: str  # of the hub's form
+    question: str
+    target: Target
+    right: str
+    wrong: str
+    hidden: tuple[str, ...] = ()  # must not be in the question
+
+
+def answers(*texts: str) -> Target:
+    return Target(answers=texts)
+
+
+def boxed(text: str) -> str:
+    return f"So it is \\boxed{{{text}}}."
+
+
+def fenced(code: str) -> str:
+    return f"Here it is:\n\n```python\n{code}```\n"
+
+
+HALF = "Let $x = \\frac{1}{4} + \\frac{1}{4}.$ What is $x?$"
+SHEEP = "A farmer has 1,200 sheep and sells 30 a day for 20 days. How many are left?"
+SHEEP_SOLUTION = "He sells 30*20 = <<30*20=600>>600.\nThat leaves 1,200 - 600 = <<1200-600=600>>600.\n#### 600"
+ADD = "State the answer: 4 + 3 ="
+METAL = "Which of these metals is liquid at 25 °C?"
+ORGAN = "A 30-year-old woman has colicky pain in the flank. Which organ is affected?"
+ORGANS = ("Liver", "Spleen", "Kidney", "Lung")
+ORGAN_SHOWN = f"{ORGAN}\n\nA. Liver\nB. Spleen\nC. Kidney\nD. Lung"
+RIVER = "Which river flows through the capital of the country where Ada Ostrander was born?"
+
+HALVE_PROMPT = 'def halve(n: int) -> int:\n    """Half of an even n.\n    >>> halve(8)\n    4\n    """\n'
+HALVE_CHECK = "METADATA = {'author': 'us'}\n\n\ndef check(candidate):\n    assert candidate(90210) == 45105\n"
+HALVE_SHOWN = (
+    f"Complete this Python function. Write it out whole, with its imports.\n\n```python\n{HALVE_PROMPT.rstrip()}\n```"
+)
+TWICE_TEXT = "Write a function to double a number."
+TWICE_ASSERTS = ["assert twice(2) == 4", "assert twice(-3) == -6", "assert twice(0) == 0"]
+TWICE_SHOWN = (
+    f"{TWICE_TEXT}\n\nYour code should pass these tests:\n\n"
+    "```python\nassert twice(2) == 4\nassert twice(-3) == -6\nassert twice(0) == 0\n```"
+)
+TWICE_SCRIPT = (
+    "inputs = [[77], [1.5]]\nresults = [154, 3.0]\nfor i, o in zip(inputs, results):\n    assert twice(*i) == o\n"
+)
+SUM_TEXT = "You are given two integers A and B. Print A + B."
+SUM_SHOWN = (
+    f"{SUM_TEXT}\n\n"
+    "Write a Python program that reads the input from standard input and prints the output to standard output."
+)
+SUM_PUBLIC = [{"input": "1 2\n", "output": "3\n", "testtype": "stdin"}]
+SUM_PRIVATE = [{"input": "40 2\n", "output": "42\n", "testtype": "stdin"}]
+SUM_CASES = (("1 2\n", "3\n"), ("40 2\n", "42\n"))
+COUNT_TEXT = "Count how often k stands in nums."
+COUNT_STARTER = "class Solution:\n    def count(self, nums: List[int], k: int) -> int:\n        "
+COUNT_SHOWN = (
+    f"{COUNT_TEXT}\n\nComplete this Python code. Write it out whole, with its imports.\n\n"
+    f"```python\n{COUNT_STARTER.rstrip()}\n```"
+)
+COUNT_CASE = {"input": "[5, 6, 5]\n5", "output": "2", "testtype": "functional"}
+BLOB = base64.b64encode(b"stands for a compressed pickle").decode()
+
+GOLDEN: Mapping[str, list[Golden]] = {
+    "math500": [
+        Golden(
+            [
+                {"problem": HALF, "solution": "Add.", "answer": "\\frac{1}{2}", "unique_id": "test/algebra/1.json"},
+                {"question": f"{HALF}\n", "answer": " \\frac{1}{2}"},
+            ],
+            "test/algebra/1.json",
+            HALF,
+            answers("\\frac{1}{2}"),
+            boxed("\\frac{1}{2}"),
+            boxed("\\frac{4}{5}"),
+            ("\\frac{1}{2}",),
+        )
+    ],
+    "aime2025": [
+        Golden(
+            [
+                {"problem": "Find the sum of all such primes.", "answer": "336^\\circ", "id": "7"},
+                {"problem": "Find the sum of all such primes.", "answer": 336, "id": "7"},
+                {"question": "Find the sum of all such primes.", "answer": "$336$"},
+            ],
+            "7",
+            "Find the sum of all such primes.",
+            answers("336"),
+            boxed("336"),
+            boxed("335"),
+            ("336",),
+        )
+    ],
+    "aime2026": [
+        Golden(
+            [
+                {"problem_idx": 3, "problem": "Find $m+n.$", "answer": 25, "problem_type": ["Algebra"]},
+                {"problem": "Find $m+n.$", "answer": "025"},
+            ],
+            "3",
+            "Find $m+n.$",
+            answers("25"),
+            boxed("25"),
+            boxed("250"),
+            ("25",),
+        )
+    ],
+    "gsm8k": [
+        Golden(
+            [
+                {"question": SHEEP, "answer": SHEEP_SOLUTION},
+                {"question": SHEEP, "answer": "600"},
+                {"problem": SHEEP, "answer": 600.0},
+            ],
+            hashlib.sha256(SHEEP.encode()).hexdigest()[:16],
+            SHEEP,
+            answers("600"),
+            boxed("600"),
+            boxed("1,200"),
+            ("600",),
+        ),
+        Golden(
+            [{"question": "How much?", "answer": "A loss.\n#### -1,234.5"}],
+            hashlib.sha256(b"How much?").hexdigest()[:16],
+            "How much?",
+            answers("-1234.5"),
+            boxed("-1,234.5"),
+            boxed("1234.5"),
+        ),
+    ],
+    "gpqa_diamond": [
+        Golden(
+            [
+                {
+                    "Record ID": "rec1",
+                    "Question": f"{METAL}\n",
+                    "Correct Answer": "mercury\n",
+                    "Incorrect Answer 1": "zinc",
+                    "Incorrect Answer 2": "tin",
+                    "Incorrect Answer 3": "lead",
+                },
+                {
+                    "question": METAL,
+                    "correct_answer": "mercury",
+                    "incorrect_answer_1": "lead",
+                    "incorrect_answer_2": "zinc",
+                    "incorrect_answer_3": "tin",
+                },
+                {"question": METAL, "options": ["tin", "mercury", "zinc", "lead"], "answer": "B"},
+            ],
+            "rec1",
+            f"{METAL}\n\nA. tin\nB. mercury\nC. zinc\nD. lead",
+            Target(answers=("B",), options=("tin", "mercury", "zinc", "lead")),
+            boxed("B"),
+            boxed("A"),
+        )
+    ],
+    "medqa": [
+        Golden(
+            [
+                {
+                    "question": ORGAN,
+                    "answer": "Kidney",
+                    "options": dict(zip("ABCD", ORGANS, strict=True)),
+                    "meta_info": "step1",
+                    "answer_idx": "C",
+                },
+                {"query": ORGAN, "options": list(ORGANS), "answer": "kidney "},
+                {"query": ORGAN_SHOWN, "answer": "(C)"},
+                {"query": ORGAN_SHOWN, "options": list(ORGANS), "answer": "C. Kidney"},
+                {"query": ORGAN, "options": ["A) Liver", "B) Spleen", "C) Kidney", "D) Lung"], "answer": "C"},
+                {
+                    "question": ORGAN,
+                    "options": [{"key": key, "value": text} for key, text in zip("ABCD", ORGANS, strict=True)],
+                    "answer": "C",
+                },
+                {"question": ORGAN, "options": dict(zip("ABCDE", (*ORGANS, None), strict=True)), "answer": "C."},
+            ],
+            hashlib.sha256(ORGAN.encode()).hexdigest()[:16],
+            ORGAN_SHOWN,
+            Target(answers=("C",), options=ORGANS),
+            boxed("C"),
+            boxed("D"),
+        )
+    ],
+    "livecodebench": [
+        Golden(
+            [
+                {
+                    "question_id": "abc000_a",
+                    "question_content": SUM_TEXT,
+                    "starter_code": "",
+                    "metadata": "{}",
+                    "public_test_cases": json.dumps(SUM_PUBLIC),
+                    "private_test_cases": json.dumps(SUM_PRIVATE),
+                },
+                {
+                    "question_content": SUM_TEXT,
+                    "starter_code": None,
+                    "public_test_cases": SUM_PUBLIC,
+                    "private_test_cases": SUM_PRIVATE,
+                },
+            ],
+            "abc000_a",
+            SUM_SHOWN,
+            Target(tests=CodeTests(kind="stdin", cases=SUM_CASES)),
+            fenced("print(sum(map(int, input().split())))\n"),
+            fenced("print(3)\n"),
+            ("40 2", "42"),
+        ),
+        Golden(
+            [
+                {
+                    "question_id": "9001",
+                    "question_content": COUNT_TEXT,
+                    "starter_code": COUNT_STARTER,
+                    "metadata": '{"func_name": "count"}',
+                    "public_test_cases": json.dumps([COUNT_CASE]),
+                    "private_test_cases": BLOB,
+                },
+                {
+                    "question_id": 9001,
+                    "question_content": COUNT_TEXT,
+                    "starter_code": COUNT_STARTER,
+                    "metadata": {"func_name": "count"},
+                    "public_test_cases": [COUNT_CASE],
+                    "private_test_cases": BLOB,
+                },
+            ],
+            "9001",
+            COUNT_SHOWN,
+            Target(tests=CodeTests(kind="function", function="count", cases=(("[[5, 6, 5], 5]", "2"),), blob=BLOB)),
+            fenced("class Solution:\n    def count(self, nums, k):\n        return nums.count(k)\n"),
+            fenced("class Solution:\n    def count(self, nums, k):\n        return 0\n"),
+            (BLOB, "[5, 6, 5]"),
+        ),
+    ],
+    "mbpp_plus": [
+        Golden(
+            [
+                {
+                    "task_id": 2,
+                    "code": "def twice(n):\n    return 2 * n",
+                    "prompt": TWICE_TEXT,
+                    "source_file": "x.ipynb",
+                    "test_imports": [],
+                    "test_list": [*TWICE_ASSERTS, "assert twice(9) == 18"],
+                    "test": TWICE_SCRIPT,
+                },
+                {"task_id": 2, "text": TWICE_TEXT, "test_list": TWICE_ASSERTS, "test": f"{TWICE_SCRIPT}\r\n"},
+            ],
+            "2",
+            TWICE_SHOWN,
+            Target(tests=CodeTests(kind="script", script=TWICE_SCRIPT)),
+            fenced("def twice(n):\n    return 2 * n\n"),
+            fenced("def twice(n):\n    return n * n if n > 0 else 2 * n\n"),
+            ("154", "twice(9)"),
+        )
+    ],
+    "hotpotqa": [
+        Golden(
+            [
+                {
+                    "id": "5a8b",
+                    "question": RIVER,
+                    "answer": "the Vistula",
+                    "type": "bridge",
+                    "context": {"title": ["Warsaw"], "sentences": [["It lies on the Vistula."]]},
+                },
+                {"question": RIVER, "answer": ["the Vistula"]},
+                {"_id": "5a8b", "question": RIVER, "golden_answers": ["the Vistula"]},
+            ],
+            "5a8b",
+            RIVER,
+            answers("the Vistula"),
+            boxed("the Vistula"),
+            boxed("the Danube"),
+            ("Vistula",),
+        )
+    ],
+    "bamboogle": [
+        Golden(
+            [{"Question": RIVER, "Answer": "Vistula"}, {"question": RIVER, "answer": ["Vistula", "Vistula "]}],
+            hashlib.sha256(RIVER.encode()).hexdigest()[:16],
+            RIVER,
+            answers("Vistula"),
+            boxed("Vistula"),
+            boxed("Danube"),
+            ("Vistula",),
+        ),
+        Golden(
+            [{"Question": "When?", "Answer": 1961}, {"question": "When?", "answer": ["1961"]}],
+            hashlib.sha256(b"When?").hexdigest()[:16],
+            "When?",
+            answers("1961"),
+            boxed("1961"),
+            boxed("1962"),
+        ),
+    ],
+    "humaneval": [
+        Golden(
+            [
+                {
+                    "task_id": "HumanEval/900",
+                    "prompt": HALVE_PROMPT,
+                    "canonical_solution": "    return n // 2\n",
+                    "test": f"\n\n{HALVE_CHECK}\n",
+                    "entry_point": "halve",
+                }
+            ],
+            "HumanEval/900",
+            HALVE_SHOWN,
+            Target(
+                tests=CodeTests(
+                    kind="script",
+                    script=f"\n\n{HALVE_CHECK}\ncheck(halve)\n",
+                    function="halve",
+                    prompt=HALVE_PROMPT,
+                )
+            ),
+            fenced(f"{HALVE_PROMPT}    return n // 2\n"),
+            fenced(f"{HALVE_PROMPT}    return 4\n"),
+            ("90210", "METADATA"),
+        )
+    ],
+    "mbpp": [
+        Golden(
+            [
+                {
+                    "task_id": 11,
+                    "text": TWICE_TEXT,
+                    "code": "def twice(n):\r\n  return 2 * n",
+                    "test_list": TWICE_ASSERTS,
+                    "test_setup_code": "",
+                    "challenge_test_list": ["assert twice(1e300) == 2e300"],
+                },
+                {"task_id": 11, "prompt": TWICE_TEXT, "test_list": TWICE_ASSERTS, "test_imports": []},
+                {"task_id": "11", "text": TWICE_TEXT, "test_list": TWICE_ASSERTS},
+            ],
+            "11",
+            TWICE_SHOWN,
+            Target(tests=CodeTests(kind="script", script="\n".join(TWICE_ASSERTS) + "\n")),
+            fenced("def twice(n):\n    return 2 * n\n"),
+            fenced("def twice(n):\n    return 4\n"),
+            ("1e300",),
+        ),
+        Golden(
+            [
+                {
+                    "task_id": 510,
+                    "text": "Round up.",
+                    "test_setup_code": "import math\r\nx = math.pi",
+                    "test_list": ["assert up(x) == 4"],
+                },
+                {
+                    "task_id": 510,
+                    "prompt": "Round up.",
+                    "test_imports": ["import math", "x = math.pi"],
+                    "test_list": ["assert up(x) == 4"],
+                },
+            ],
+            "510",
+            "Round up.\n\nYour code should pass these tests:\n\n```python\nassert up(x) == 4\n```",
+            Target(tests=CodeTests(kind="script", script="import math\nx = math.pi\nassert up(x) == 4\n")),
+            fenced("def up(x):\n    return int(x) + 1\n"),
+            fenced("def up(x):\n    return int(x)\n"),
+        ),
+    ],
+    "reasoning_gym:chain_sum": [
+        Golden(
+            [
+                {"question": "State the answer: 4 + 3 =", "answer": "7"},
+                {"question": "State the answer: 4 + 3 =", "answer": 7},
+            ],
+            hashlib.sha256(ADD.encode()).hexdigest()[:16],
+            ADD,
+            answers("7"),
+            "7",
+            "8",
+            ("7",),
+        )
+    ],
+}
+NAMES = [*TASKS, "reasoning_gym:chain_sum"]
+CASES = [(name, golden) for name in NAMES for golden in GOLDEN.get(name, [])]
+
+
+def write(folder: Path, rows: Iterable[Any], name: str = "rows.jsonl") -> str:
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def load(folder: Path, name: str, *rows: dict[str, Any], limit: int | None = None) -> list[Sample]:
+    return load_samples(find_task(name), data=write(folder, rows), limit=limit)
+
+
+def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in names}
+
+
+def first(name: str) -> dict[str, Any]:
+    return GOLDEN[name][0].forms[0]
+
+
+def passes(text: str, tests: CodeTests) -> bool:
+    """Run our own few golden programs, which need no sandbox."""
+    program = text.partition("```python\n")[2].partition("```")[0]
+    space: dict[str, Any] = {}
+    try:
+        if tests.kind == "script":
+            exec(program, space)
+            exec(tests.script, space)
+            return True
+        if tests.kind == "function":
+            exec(program, space)
+            call = getattr(space["Solution"](), tests.function)
+            return all(call(*json.loads(given)) == json.loads(expected) for given, expected in tests.cases)
+        for given, expected in tests.cases:
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                exec(program, {"input": io.StringIO(given).readline})
+            if out.getvalue() != expected:
+                return False
+    except AssertionError:
+        return False
+    return True
+
+
+# What holds for every task
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_task_has_golden_rows(name: str) -> None:
+    assert GOLDEN.get(name), f"write golden rows for {name}: the hub's columns first"
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_task_is_filled_in(task: Task) -> None:
+    assert task is find_task(task.name)
+    assert task.format in FORMATS
+    assert task.kind in KINDS
+    assert task.max_new_tokens > 0
+    assert task.size is not None
+    assert all((task.about, task.citation, task.version))
+    assert "\n" not in task.about + task.citation + task.how_to_get
+    assert task.how_to_get or not task.is_gated
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_source_names_a_split_and_a_commit(task: Task) -> None:
+    assert re.fullmatch(r"hf:[\w-]+/[\w-]+\?(name=\w+&)?split=\w+&revision=[0-9a-f]{40}", task.source)
+
+
+@pytest.mark.parametrize(("name", "golden"), CASES)
+def test_every_form_of_a_row_reads_to_the_same_question_and_target(name: str, golden: Golden, tmp_path: Path) -> None:
+    task = find_task(name)
+    for form in golden.forms:
+        (sample,) = load(tmp_path, name, form)
+        assert sample.question.text == golden.question
+        assert sample.question.kind == task.kind
+        assert sample.question.context == {}
+        assert sample.target == golden.target
+
+
+@pytest.mark.parametrize(("name", "golden"), CASES)
+def test_an_id_is_the_rows_own_or_a_hash_of_what_is_asked(name: str, golden: Golden, tmp_path: Path) -> None:
+    own, *others = [load(tmp_path, name, form)[0].id for form in golden.forms]
+    assert own == golden.id
+    assert all(other == own or re.fullmatch("[0-9a-f]{16}", other) for other in others)
+
+
+@pytest.mark.parametrize(("name", "golden"), CASES)
+def test_nothing_hidden_is_in_the_question(name: str, golden: Golden) -> None:
+    assert [text for text in golden.hidden if text in golden.question] == []
+    if golden.target.tests and name != "mbpp":  # whose tests are the asserts shown
+        assert golden.target.tests.script not in golden.question or not golden.target.tests.script
+
+
+@pytest.mark.parametrize(("name", "golden"), CASES)
+def test_a_target_has_what_its_format_needs(name: str, golden: Golden) -> None:
+    format, target = find_task(name).format, golden.target
+    assert (target.tests is not None) == (format == "code")
+    assert len(target.answers) == {"code": 0, "short": max(1, len(target.answers))}.get(format, 1)
+    assert (len(target.options) > 1) == (format == "choice")
+    if format == "choice":
+        assert target.answers[0] in "ABCDEFGHIJ"[: len(target.options)]
+
+
+@pytest.mark.parametrize(("name", "golden"), [case for case in CASES if case[1].target.tests])
+def test_a_right_program_passes_its_tests_and_a_wrong_one_does_not(name: str, golden: Golden) -> None:
+    assert golden.target.tests
+    assert passes(golden.right, golden.target.tests)
+    assert not passes(golden.wrong, golden.target.tests)
+
+
+@pytest.mark.parametrize(("name", "golden"), [case for case in CASES if not case[1].target.tests])
+def test_gold_grades_correct_another_answer_wrong_and_no_text_unparsed(name: str, golden: Golden) -> None:
+    format = find_task(name).format
+    assert grade(golden.right, golden.target, format).verdict == "correct"
+    assert grade(golden.wrong, golden.target, format).verdict == "wrong"
+    assert grade("", golden.target, format).verdict == "unparsed"
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_asks_the_hub_for_its_split_and_commit(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def load_dataset(path: str, **options: Any) -> list[dict[str, Any]]:
+        asked.update(options, path=path)
+        return [first(task.name)]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    (sample,) = load_samples(task)
+    assert sample.id == GOLDEN[task.name][0].id
+    for part in task.source.removeprefix("hf:").replace("?", "&").split("&")[1:]:
+        option, _, value = part.partition("=")
+        assert asked[option] == value
+    assert task.source.startswith(f"hf:{asked['path']}?")
+
+
+@pytest.mark.parametrize(
+    "problem", [ConnectionError("no route\nto the hub"), ValueError("is a gated dataset")], ids=str
+)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_data_out_of_reach_is_one_line_with_what_to_do(
+    task: Task, problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load_dataset(path: str, **options: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ConfigError) as raised:
+        load_samples(task)
+    message = str(raised.value)
+    assert message.startswith(f"{task.name}: ")
+    assert str(problem).splitlines()[0] in message
+    assert f"https://huggingface.co/datasets/{task.source[3:].partition('?')[0]}" in message
+    assert "--data PATH" in message
+    assert "\n" not in message
+
+
+def test_gated_data_says_how_to_be_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(path: str, **options: Any) -> None:
+        raise datasets.exceptions.DatasetNotFoundError(f"Dataset '{path}' is a gated dataset on the Hub.")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ConfigError, match=r"gpqa_diamond: .* gated .* accept its terms at https.*hf auth login"):
+        load_samples(find_task("gpqa_diamond"))
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("math50", r"unknown task 'math50' .* Did you mean 'math500'\?"),
+        ("MATH500", "unknown task 'MATH500' "),
+        ("aime2027", "Did you mean 'aime202[56]'"),
+        ("reasoning_gym", "Did you mean 'reasoning_gym:FAMILY'"),
+        ("reasoning_gym:", "names no family. Write reasoning_gym:chain_sum"),
+        ("reasoning_gym:chain_sum?size", "'size' is no option"),
+        ("reasoning_gym:chain_sum?size=0", "reasoning_gym:chain_sum: size is 0, expected 1 or more"),
+        ("", "unknown task ''"),
+    ],
+)
+def test_an_unknown_task_names_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        find_task(name)
+    assert "\n" not in str(raised.value)
+
+
+GPQA, MEDQA_LIST, LCB = first("gpqa_diamond"), GOLDEN["medqa"][0].forms[1], first("livecodebench")
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("math500", {"questoin": "a", "answer": "b"}, r"no question or problem .*'question' \(have .*mean 'questoin'"),
+        ("math500", {"problm": "a", "answer": "b"}, "unknown field 'problem' .* Did you mean 'problm'"),
+        ("math500", {"question": "a"}, r"no answer or .* \(the answer in LaTeX\): .* \(have question\)"),
+        ("math500", {"question": "a", "answer": None}, "rows.jsonl:1: no answer"),
+        ("math500", {"question": "a", "answer": " "}, "rows.jsonl:1: answer is ' ', expected the answer in LaTeX"),
+        ("math500", {"question": "", "answer": "b"}, "question is '', expected the problem"),
+        ("math500", {"question": 3, "answer": "b"}, "question is 3, expected the problem"),
+        ("math500", {"question": "a", "answer": ["b"]}, r"answer is \['b'\], expected"),
+        ("math500", {"question": "a", "answer": float("nan")}, "answer is nan, expected"),
+        ("math500", {"question": "a", "answer": True}, "answer is True, expected"),
+        ("math500", {"question": "a \ud800", "answer": "b"}, "question holds half of a surrogate pair"),
+        ("aime2025", {"problem": "a", "answer": "1000"}, "answer is '1000', expected a whole number from 0 to 999"),
+        ("aime2025", {"problem": "a", "answer": "-1"}, "a whole number from 0 to 999"),
+        ("aime2026", {"problem": "a", "answer": 2.5}, "answer is 2.5, expected a whole number from 0 to 999"),
+        ("gsm8k", {"question": "a", "answer": "It is six."}, "'It is six.', expected a solution that ends with ####"),
+        ("gsm8k", {"question": "a", "answer": "It is 6.\n####"}, "expected a solution that ends with ####"),
+        ("gsm8k", {"question": "a", "answer": "#### 6 sheep"}, "expected a solution that ends with ####"),
+        ("gpqa_diamond", without(GPQA, "Correct Answer"), r"no correct_answer \(the right answer\): .*'Incorrect Ans"),
+        ("gpqa_diamond", without(GPQA, "Incorrect Answer 2"), "no incorrect_answer_2 .* mean 'Incorrect Answer [13]'"),
+        ("gpqa_diamond", GPQA | {"Incorrect Answer 3": ""}, "Incorrect Answer 3 is '', expected a wrong answer"),
+        ("medqa", without(MEDQA_LIST, "options"), r"no options or choices \(the options\)"),
+        ("medqa", without(MEDQA_LIST, "answer"), "no answer_idx or answer"),
+        ("medqa", MEDQA_LIST | {"options": []}, r"options is \[\], expected a list of texts, or a mapping"),
+        ("medqa", MEDQA_LIST | {"options": ["one"]}, "expected a list of texts, or a mapping"),
+        ("medqa", MEDQA_LIST | {"options": {"A": "x", "C": "y"}}, "expected a list of texts, or a mapping"),
+        ("medqa", MEDQA_LIST | {"options": "A or B"}, "options is 'A or B', expected a list of texts, or a mapping"),
+        ("medqa", MEDQA_LIST | {"options": ["x", None]}, "options is None, expected a list of texts"),
+        ("medqa", MEDQA_LIST | {"answer": "E"}, "answer is 'E', expected a letter from A to D, or the text of one"),
+        ("medqa", MEDQA_LIST | {"answer": "Kidneys"}, "answer is 'Kidneys', expected a letter from A to D"),
+        ("medqa", MEDQA_LIST | {"answer": 2}, "answer is 2, expected a letter from A to D"),
+        ("medqa", MEDQA_LIST | {"answer_idx": "Kidney"}, "answer_idx is 'Kidney', expected a letter from A to D"),
+        ("medqa", MEDQA_LIST | {"options": ["x", "A", "y"], "answer": "A"}, "answer 'A' fits several options"),
+        ("medqa", MEDQA_LIST | {"options": ["x", "X"], "answer": "x"}, "answer 'x' fits several options"),
+        ("humaneval", without(first("humaneval"), "entry_point"), r"no entry_point \(the name of the function\)"),
+        ("humaneval", without(first("humaneval"), "test"), r"no test \(the tests\)"),
+        ("humaneval", without(first("humaneval"), "prompt"), r"no prompt \(the code to complete\)"),
+        ("mbpp", without(first("mbpp"), "task_id"), r"no task_id \(a whole number\)"),
+        ("mbpp", first("mbpp") | {"task_id": "eleven"}, "task_id is 'eleven', expected a whole number"),
+        ("mbpp", without(first("mbpp"), "test_list"), r"no test_list .* Did you mean 'challenge_test_list'"),
+        ("mbpp", first("mbpp") | {"test_list": []}, r"test_list is \[\], expected a list of asserts"),
+        ("mbpp", first("mbpp") | {"test_list": [7]}, "test_list is 7, expected a list of asserts"),
+        ("mbpp", first("mbpp") | {"test_setup_code": 7}, "test_setup_code is 7, expected Python text"),
+        ("mbpp", without(first("mbpp"), "text"), r"no text or prompt \(what the function does\)"),
+        ("mbpp_plus", without(first("mbpp_plus"), "test"), r"no test \(the script of all tests\): .* mean 'test_list'"),
+        ("hotpotqa", {"question": "a", "answer": []}, r"answer is \[\], expected the answer, or a list"),
+        ("bamboogle", {"Question": "a", "Answer": ["x", ""]}, "Answer is '', expected the answer, or a list"),
+        ("bamboogle", {"Question": "a", "Anser": "x"}, "no answer .* Did you mean 'Anser'"),
+        ("livecodebench", without(LCB, "question_content"), r"no question_content \(the statement\)"),
+        ("livecodebench", without(LCB, "public_test_cases"), "no public_test_cases .* mean 'private_test_cases'"),
+        ("livecodebench", without(LCB, "private_test_cases"), "no private_test_cases .*or its encoded form"),
+        (
+            "livecodebench",
+            LCB | {"private_test_cases": "[{"},
+            r"private_test_cases is '\[\{', expected a list of cases",
+        ),
+        ("livecodebench", LCB | {"private_test_cases": "{}"}, "private_test_cases: expected a list of cases"),
+        ("livecodebench", LCB | {"public_test_cases": "[1]"}, "public_test_cases: case 0: expected an object"),
+        ("livecodebench", LCB | {"public_test_cases": '[{"input": "1"}]'}, "case 0: expected an object with the texts"),
+        ("livecodebench", LCB | {"metadata": "[" * 99999}, r"metadata is '\[\[.*, expected an object, with func_name"),
+        ("livecodebench", LCB | {"metadata": "[]"}, "metadata is .*, expected an object, with func_name"),
+        ("livecodebench", LCB | {"metadata": '{"func_name": "f"}'}, "testtype is 'stdin', and func_name is 'f'"),
+        ("livecodebench", LCB | {"public_test_cases": "[]", "private_test_cases": "[]"}, "are both empty"),
+        (
+            "livecodebench",
+            LCB | {"metadata": {"func_name": "f"}, "public_test_cases": [{"input": "oops", "output": "1"}]},
+            r"case 0: '\[oops\]' is not JSON",
+        ),
+        ("reasoning_gym:chain_sum", {"question": "a"}, r"no answer .* \(the answer\)"),
+    ],
+)
+def test_a_bad_row_is_one_line_that_names_place_and_field(
+    name: str, row: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load(tmp_path, name, row)
+    assert f"{tmp_path}/rows.jsonl:1: " in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_line_of_a_bad_row_is_its_own(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "answer": n} for n in range(3)]
+    with pytest.raises(ConfigError, match=r"rows\.jsonl:4: no answer"):
+        load(tmp_path, "math500", *rows, {"question": "3?"})
+
+
+@pytest.mark.parametrize("task_id", [1, 10, 511, 974])
+def test_rows_of_mbpps_other_splits_are_passed_over(task_id: int, tmp_path: Path) -> None:
+    samples = load(tmp_path, "mbpp", first("mbpp") | {"task_id": task_id}, first("mbpp"))
+    assert [sample.id for sample in samples] == ["11"]
+
+
+def test_a_file_of_another_split_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mbpp: none of the 2 rows of .*rows.jsonl is a sample of it"):
+        load(tmp_path, "mbpp", *(first("mbpp") | {"task_id": number} for number in (1, 2)))
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rows\.jsonl: the file is empty"):
+        load(tmp_path, "math500")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("nowhere.csv", "'nowhere.csv' is no source. Expected a .jsonl or .json file, hf:OWNER/NAME"),
+        ("gym:chain_sum", "'gym:chain_sum' is no source"),
+        ("hf:./nowhere", "hf:./nowhere: no such folder"),
+        ("reasoning_gym:chain_sums", "Did you mean 'chain_sum'"),
+    ],
+)
+def test_a_bad_source_is_one_line_that_names_it(data: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        load_samples(find_task("math500"), data=data)
+    assert "\n" not in str(raised.value)
+
+
+def test_limit_takes_the_first_in_stored_order(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "answer": n} for n in (5, 3, 4)]
+    assert [sample.target.answers for sample in load(tmp_path, "math500", *rows, limit=2)] == [("5",), ("3",)]
+    with pytest.raises(ConfigError, match="limit is 0, expected 1 or more"):
+        load(tmp_path, "math500", *rows, limit=0)
+
+
+def test_an_id_without_a_field_of_its_own_does_not_depend_on_place_or_answer(tmp_path: Path) -> None:
+    rows = [{"question": f"{n}?", "answer": n} for n in range(3)]
+    ids = {sample.question.text: sample.id for sample in load(tmp_path, "math500", *rows)}
+    again = load(tmp_path, "math500", *({**row, "answer": "x"} for row in reversed(rows)))
+    assert {sample.question.text: sample.id for sample in again} == ids
+    assert len(set(ids.values())) == 3
+
+
+@pytest.mark.parametrize("row", [{"question": "a?", "answer": "x"}, {"question": "b?", "answer": "y", "id": "7"}])
+def test_two_rows_with_one_id_are_refused_with_both_places(row: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rows\.jsonl:3: math500: a second sample .* \(the first: .*rows\.jsonl:1\)"):
+        load(tmp_path, "math500", row, {"question": "c?", "answer": "z"}, row)
+
+
+def test_sources_are_joined_in_order(tmp_path: Path) -> None:
+    one = write(tmp_path, [{"question": "a?", "answer": "a"}], "one.jsonl")
+    two = write(tmp_path, [{"question": "b?", "answer": "b"}], "two.jsonl")
+    samples = load_samples(find_task("math500"), data=f"{one} + {two}")
+    assert [sample.question.text for sample in samples] == ["a?", "b?"]
+
+
+def test_a_download_of_the_hub_reads_as_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    datasets.Dataset.from_list([GPQA]).to_csv(tmp_path / "set" / "gpqa_diamond.csv")
+    (sample,) = load_samples(find_task("gpqa_diamond"), data=f"hf:{tmp_path}/set")
+    assert sample.target == GOLDEN["gpqa_diamond"][0].target
+
+
+def test_a_set_that_is_not_whole_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    row = {"question": "a?", "answer": "a"}
+    with caplog.at_level(logging.WARNING):
+        load(tmp_path, "math500", row, limit=1)
+        assert caplog.messages == []
+        load(tmp_path, "math500", row)
+    assert caplog.messages == ["math500: 1 samples were read, the whole set has 500"]
+
+
+# Choice
+
+
+def test_options_stand_in_an_order_that_depends_on_the_question_alone() -> None:
+    letters = []
+    for number in range(400):
+        fields = {"Question": f"Q{number}", "Correct Answer": "right"}
+        fields |= {f"Incorrect Answer {wrong}": f"wrong {wrong}" for wrong in (1, 2, 3)}
+        sample = TASKS["gpqa_diamond"].read(Row("place", fields))
+        turned = dict(fields, **{"Incorrect Answer 1": "wrong 3", "Incorrect Answer 3": "wrong 1"})
+        assert sample == TASKS["gpqa_diamond"].read(Row("place", turned))
+        assert sample is not None
+        assert sample.target.options["ABCD".index(sample.target.answers[0])] == "right"
+        letters.append(sample.target.answers[0])
+    assert all(70 <= letters.count(letter) <= 130 for letter in "ABCD")  # 100 ± 3.5 standard deviations
+
+
+def test_the_order_of_options_is_the_one_that_is_documented() -> None:
+    texts = GOLDEN["gpqa_diamond"][0].target.options
+    hashes = [hashlib.sha256(f"0::{METAL}::{text}".encode()).hexdigest() for text in texts]
+    assert hashes == sorted(hashes)
+
+
+def test_lettered_lines_that_are_no_options_stay_part_of_the_question() -> None:
+    stem = "Two claims:\nA. it is hot\nB. it is wet\nWhich hold?"
+    sample = TASKS["gpqa_diamond"].read(Row("place", GPQA | {"Question": stem}))
+    assert sample is not None
+    assert sample.question.text.startswith(f"{stem}\n\nA. ")
+    assert sample.question.text.count("\n") == stem.count("\n") + 5
+
+
+# Programs
+
+
+def test_a_function_case_keeps_its_numbers_as_they_are_written() -> None:
+    text = json.dumps([{"input": '1e5\n[1.50, "a\\nb"]\n', "output": "10000000000000000000000"}])
+    assert read_cases(text, function="f") == (('[1e5, [1.50, "a\\nb"]]', "10000000000000000000000"),)
+
+
+def test_a_stdin_case_is_kept_as_it_is() -> None:
+    text = json.dumps([{"input": " 1\n\n2", "output": "3 \n", "testtype": "stdin"}])
+    assert read_cases(text, function="") == ((" 1\n\n2", "3 \n"),)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"input": 1, "output": "2"}]'])
+def test_a_text_that_is_no_list_of_cases_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected|Expecting"):
+        read_cases(text, function="")
+
+
+class Bomb:
+    """Unpickled, it would end the test."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("a test blob was unpickled",)
+
+
+def test_a_test_blob_is_carried_and_not_opened(tmp_path: Path) -> None:
+    import pickle
+    import zlib
+
+    blob = base64.b64encode(zlib.compress(pickle.dumps(Bomb()))).decode()
+    (sample,) = load(tmp_path, "livecodebench", LCB | {"private_test_cases": blob})
+    assert sample.target.tests == CodeTests(kind="stdin", cases=SUM_CASES[:1], blob=blob)
+    assert blob not in sample.question.text
+
+
+# Generators
+
+
+def test_a_gym_family_is_a_task_with_repeatable_samples() -> None:
+    name = "reasoning_gym:chain_sum?size=20&seed=5&max_terms=3"
+    task = find_task(name)
+    assert (task.name, task.size, task.format) == (name, 20, "exact")
+    samples = load_samples(task)
+    assert samples == load_samples(task)
+    assert len(samples) == 20
+    assert samples[:3] == load_samples(task, limit=3)
+
+
+def test_repeated_items_of_a_small_generator_are_left_out() -> None:
+    name = "reasoning_gym:chain_sum?size=200&min_terms=2&max_terms=2&min_digits=1&max_digits=1"
+    samples = load_samples(find_task(name))
+    texts = [sample.question.text for sample in samples]
+    assert len(texts) == len(set(texts)) < 200
+
+
+# Documents
+
+
+def test_the_table_of_the_document_is_the_table_of_tasks() -> None:
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    lines = page.split("## Tasks")[1].split("\n\n")[2].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    rows = {name.strip("`"): others for name, *others in cells}
+    gym = rows.pop("reasoning_gym:FAMILY")
+    assert list(rows) == list(TASKS)
+    for task in [*TASKS.values(), find_task("reasoning_gym:chain_sum")]:
+        source, split, size, format, budget, _ = rows.get(task.name, gym)
+        assert (format, budget) == (task.format, f"{task.max_new_tokens:,}")
+        if task.name in TASKS:
+            repository, _, options = task.source.removeprefix("hf:").partition("?")
+            assert source.startswith(repository)
+            assert f"split={split}&revision={source.split('@ ')[1][:7]}" in options
+            assert ("gated" in source) == task.is_gated
+            assert size == f"{task.size:,}"
+        else:
+            assert str(task.size) in size
+
+
+def test_the_listing_of_the_package_names_its_files() -> None:
+    import rmas.eval
+    import rmas.eval.tasks
+
+    for package in (rmas.eval, rmas.eval.tasks):
+        assert package.__doc__
+        folder = Path(str(package.__file__)).parent
+        found = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+        assert found <= set(re.findall(r"^ *(\w+\.py) ", package.__doc__, re.MULTILINE))
