@@ -72,7 +72,7 @@ class SystemSpec:
         return replace(self, roles=roles)
 
     def alone(self) -> "SystemSpec":
-        """Its answerer as an agent on its own: pattern `solo`, in the wording of the system's pack if that is shipped."""
+        """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped."""
         pattern, answerer = load_pattern("solo"), self.pattern.answerer
         pack = self.pack.name if self.pack.name in known_packs() else "native"
         return replace(
