@@ -138,7 +138,7 @@ def _short(line: str) -> str | None:
     """A line that may be an answer: short, its braces balanced, not a sentence."""
     line = line.strip()
     is_balanced = line.replace("\\{", "").count("{") == line.replace("\\}", "").count("}")
-    return line if line and len(line) <= _BARE and is_balanced and len(_PROSE.findall(line)) <= 5 else None
+    return line if line and len(line) <= _BARE and is_balanced and len(_PROSE.findall(line)) <= 3 else None
 
 
 def _first_line(stated: str) -> str:

@@ -119,11 +119,10 @@ def _send(config: JudgeConfig, body: bytes, transport: Transport) -> bytes:
     try:
         response = transport(url, headers, body, config.seconds)
     except (OSError, http.client.HTTPException) as problem:
-        raise _failed(config, f"cannot be reached ({problem}). Check the url and the connection.") from None
+        raise _failed(config, "cannot be reached", str(problem), "Check the url and the connection.") from None
     if response.status != 200:
-        told = " ".join(response.body.decode(errors="replace").split())
         advice = _ADVICE.get(response.status, "Check the url and the model's name.")
-        raise _failed(config, f"answered {response.status} ({told}). {advice}")
+        raise _failed(config, f"answered {response.status}", response.body.decode(errors="replace"), advice)
     return response.body
 
 
@@ -143,7 +142,8 @@ def _reply(body: bytes, config: JudgeConfig) -> str:
     except (ValueError, LookupError, TypeError):
         content = None
     if not isinstance(content, str):
-        raise _failed(config, "does not reply as OpenAI's chat completions do. Check that the url ends with /v1.")
+        advice = "Check that the url ends with /v1."
+        raise _failed(config, "does not reply as OpenAI's chat completions do", body.decode(errors="replace"), advice)
     return content
 
 
@@ -155,8 +155,7 @@ def _verdict(reply: str) -> Verdict:
 _VERDICTS: Mapping[str, Verdict] = {"yes": "correct", "no": "wrong"}
 
 
-def _failed(config: JudgeConfig, reason: str) -> ConfigError:
-    """One line; the key, should the endpoint repeat it, is struck out."""
-    line = " ".join(f"judge {config.model}: {config.url} {reason}".split())
-    line = line.replace(config.key, "***") if config.key else line
-    return ConfigError(line)
+def _failed(config: JudgeConfig, reason: str, told: str, advice: str) -> ConfigError:
+    """One line. The key, should the endpoint repeat it, is struck out before anything is cut."""
+    told = " ".join((told.replace(config.key, "***") if config.key else told).split())[:_TOLD]
+    return ConfigError(f"judge {config.model}: {config.url} {reason}{f' ({told})' if told else ''}. {advice}")

@@ -16,8 +16,8 @@ _UNNAMED = ascii_uppercase[:10]  # the letters where the options are not known
 _CLAIM = 200  # characters that are read behind "the answer is"
 _ALONE = re.compile(r"(?:(?:option|choice|answer|letter)\s+)?\(?([A-Za-z])\)?[.):]?", re.IGNORECASE)
 _FIRST = re.compile(
-    r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+)?"
-    r"(?:\(([A-Za-z])\)|([A-Za-z])\)|([A-Z])(?:[.:](?!\w)|(?=,\s|\s+[-–—]|\s+(?:because|since|as|which)\b))|([A-Z])(?=\s))"
+    r"(?:(?:[Oo]ption|[Cc]hoice|[Aa]nswer|[Ll]etter)\s+(?:\(([A-Za-z])\)|([A-Z])(?![\w'])\)?)|"
+    r"\(([A-Za-z])\)|([A-Za-z])\)|([A-Z])(?:[.:](?!\w)|(?=,\s|\s+[-–—]|\s+(?:because|since|as|which)\b))|([A-Z])(?=\s))"
     r"[\s:.–—-]*"
 )
 _ANOTHER = re.compile(r"(?:[/&,]|and\b|or\b)\s*\(?[A-Z](?![\w'])|\(?[A-Z]\)?(?:[.,;:]|$)")
@@ -79,7 +79,7 @@ def named_letter(claim: str, options: Sequence[str] = ()) -> str | None:
         own = texts[known.index(letter)] if options and letter in known else ""
         if _begins(rest, own):
             return letter
-        is_clear = not found[4] and letter in known and not _ANOTHER.match(plain, found.end())
+        is_clear = not found[6] and letter in known and not _ANOTHER.match(plain, found.end())
         return letter if is_clear and not any(_begins(rest, text) for text in texts) else _by_text(plain, texts, known)
     return _by_text(plain, texts, known)
 

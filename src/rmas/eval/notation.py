@@ -196,7 +196,8 @@ def words_of(text: str) -> str:
         text = re.sub(r"(?<=\d)(?:,\\!|\{,\}|\\,)\s*(?=\d{3})", ",", text)
         text = re.sub(r"\\([%$&#_{}])", r"\1", re.sub(r"\\[,;:! ]", " ", text))
         text = re.sub(r"^\s*\\[(\[]|\\[)\]]\s*$", "", text)
-    return " ".join(text.replace("**", "").replace("__", "").replace("~", " ").strip(" \n$").split())
+    text = re.sub(r"^\s*\$+([^$]*)\$+\s*$", r"\1", text)
+    return " ".join(text.replace("**", "").replace("__", "").replace("~", " ").split())
 
 
 def _quantity(body: str, unit: str, power: str | None) -> Quantity:

@@ -1,0 +1,336 @@
+"""What is read as the answer, and what is not: boxes, statements, letters, programs."""
+
+import random
+import time
+
+import pytest
+
+from rmas.eval.extract import final_answer, last_box, marked_answer, said
+from rmas.eval.fences import find_program
+from rmas.eval.letters import choice_letter, named_letter
+from rmas.eval.notation import split_unit, tidy, words_of
+from rmas.eval.task import Format
+
+BOXES = [
+    (r"\boxed{5}", "5"),
+    (r"\boxed{ 5 }", "5"),
+    (r"\boxed {5}", "5"),
+    (r"\fbox{5}", "5"),
+    (r"\boxed{1} then \fbox{2}", "2"),
+    (r"\fbox{2} then \boxed{1}", "1"),
+    (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+    (r"\boxed{\boxed{5}}", "5"),
+    (r"\boxed{ \fbox{\boxed{5}} }", "5"),
+    (r"\boxed{x \in \{1, 2\}}", r"x \in \{1, 2\}"),
+    (r"\boxed{1, \boxed{2}}", r"1, \boxed{2}"),
+    (r"{ \boxed{5}", "5"),
+    (r"} } \boxed{5} }", "5"),
+    (r"\boxed{5} and \boxed{}", "5"),
+    (r"\boxed{5} and \boxed{ }", "5"),
+    (r"\boxed 5", "5"),
+    (r"$\boxed 5$", "5"),
+    (r"\boxed12.5.", "12.5"),
+    (r"\boxed x", "x"),
+    (r"\boxed{12}_7", "12_7"),
+    (r"\boxed{12}_{7}", "12_{7}"),
+    (r"\boxed{12", "12"),
+    (r"so \boxed{12$." + "\nMore text", "12"),
+    (r"\boxed{1} but \boxed{12", "12"),
+    (r"\boxed{ \boxed{5}", "5"),
+    (r"\boxed{ and then a lot of prose follows here \boxed{5}", "5"),
+    (r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+    ("\\boxed{1 \\\\ 2}", "1 \\\\ 2"),
+    (r"\boxed{" + "\n5\n}", "5"),
+    ("no box", None),
+    (r"\boxed{}", None),
+    (r"\boxed", None),
+    (r"put it in \boxed notation", None),
+    (r"\boxedtext{5}", None),
+    (r"\boxed{the whole of the rest of this line is prose", None),
+    (r"\boxed{\frac{1}{2", None),
+    (r"\boxed{" + "\n\n5", None),
+]
+
+
+@pytest.mark.parametrize(("text", "content"), BOXES)
+def test_the_last_box_that_holds_something(text: str, content: str | None) -> None:
+    assert last_box(text) == content
+
+
+THOUGHTS = [
+    ("5", "5"),
+    ("<think>4</think>5", "5"),
+    ("<THINK>4</Think> 5", " 5"),
+    ("<thinking>4</thinking>5", "5"),
+    ("4</think>5", "5"),
+    ("<think>1</think>2<think>3</think>4", "4"),
+    ("<think>4", None),
+    ("<think>1</think>2<think>3", None),
+    ("a < b", "a < b"),
+]
+
+
+@pytest.mark.parametrize(("text", "rest"), THOUGHTS)
+def test_only_what_follows_the_last_thought_counts(text: str, rest: str | None) -> None:
+    assert said(text) == rest
+
+
+ANSWERS: list[tuple[Format, str, str | None]] = [
+    ("math", r"The answer is 3, so \boxed{4}", "4"),
+    ("math", "<answer> 7 </answer> thanks", "7"),
+    ("math", r"<answer>it is \boxed{7}</answer>", "7"),
+    ("math", r"\boxed{6} <answer>7</answer>", "7"),
+    ("math", "The answer is $x = 5$.", "x = 5."),
+    ("math", "The final answer is: \\(\\frac{1}{2}\\)", r"\frac{1}{2}"),
+    ("math", "Final Answer:\n\\[\n\\frac{1}{2}\n\\]", r"\frac{1}{2}"),
+    ("math", "**Answer:** 12 cm", "12 cm"),
+    ("math", "The answer to the question is 12, because 3 times 4 is 12.", "12"),
+    ("math", "The answer should be 12.", "12."),
+    ("math", "Answer: 11\nWait.\nAnswer: 12", "12"),
+    ("math", "Answer: 12\nAnswer:", "12"),
+    ("math", "To answer this, we see that it is hard.\nThe sum is $3$.", "3"),
+    ("math", "Now we find the answer\nby adding.\nWe get $x=3$.", "x=3"),
+    ("math", "First $a=1$, and hence $b=2$.\nSo $a+b$ is $3$.", "3"),
+    ("math", "Thus we may well conclude $a$ and $b$", None),
+    ("math", "The roots are 1 and 2.", "1 and 2."),
+    ("math", "x = 5", "x = 5"),
+    ("math", "So x = 5", "x = 5"),
+    ("math", "We do not know.\nIt is hard.", None),
+    ("number", "#### 12\n\nQuestion: 5 + 5?", "12"),
+    ("number", "#### Step 1: add 5\nIt has 3 parts and 4 ends.", None),
+    ("number", "The answer is 7 (that is 3 + 4).", "7"),
+    ("number", "The answer is 3 + 4 = 7 apples", "7"),
+    ("number", "Each of 3 gets 4.\nSo they have 12 in all.", "12"),
+    ("number", "Each of 3 gets 4, that is 3*4=12", "12"),
+    ("number", "In the year x2 there are y3", None),
+    ("short", "The answer is Paris. It is the capital.", "Paris"),
+    ("short", "The answer is J. R. Hartley.", "J. R. Hartley"),
+    ("short", "Answer: **Paris**", "Paris"),
+    ("short", "Paris", "Paris"),
+    ("short", "It may be Paris.\nOr Rome.", None),
+    ("short", "word " * 200, None),
+    ("exact", "The answer is 42.", "42"),
+    ("exact", "The answer is 4...", "4..."),
+    ("exact", "Answer:\n* 1\n* 2", "* 1\n* 2"),
+    ("exact", "  a  b  ", "a  b"),
+    ("exact", "```text\na\nb\n```", "a\nb"),
+]
+
+
+@pytest.mark.parametrize(("format", "text", "answer"), ANSWERS)
+def test_the_answer_of_a_text(format: Format, text: str, answer: str | None) -> None:
+    assert final_answer(text, format) == answer
+
+
+@pytest.mark.parametrize("format", ["math", "number", "short", "exact"])
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "<think>5", "<think>5</think>  ", r"\boxed{\frac{1}{2"])
+def test_where_nothing_is_said_nothing_is_read(format: Format, text: str) -> None:
+    assert final_answer(text, format) is None
+
+
+def test_a_box_that_cannot_be_read_is_still_the_mark_of_an_answer() -> None:
+    assert marked_answer(r"The answer is 4. \boxed{\frac{4}{1") == (True, None)
+    assert final_answer(r"The answer is 4. \boxed{\frac{4}{1", "math") is None
+
+
+DRUGS = ("aspirin", "Ibuprofen 200 mg", "paracetamol", "none of these", "Ibuprofen 400 mg")
+
+NAMES = [
+    ("B", "B"),
+    ("(b)", "B"),
+    ("b)", "B"),
+    ("B:", "B"),
+    ("Option B", "B"),
+    (r"\text{(B)}", "B"),
+    (r"\mathbf{B}", "B"),
+    ("$B$", "B"),
+    ("C. paracetamol", "C"),
+    ("C paracetamol", "C"),
+    ("C - it lowers fever", "C"),
+    ("Paracetamol.", "C"),
+    ("paracetamol, because it is safe", "C"),
+    ("ibuprofen 400 mg", "E"),
+    ("Ibuprofen 400 mg which is more", "E"),
+    ("ibuprofen", None),
+    ("B. Ibuprofen 400 mg", None),  # a letter and another option's text
+    ("C or D", None),
+    ("C and D", None),
+    ("C, D", None),
+    ("C/D", None),
+    ("(C) or (D)", None),
+    ("aspirin or paracetamol", None),
+    ("A lot", None),
+    ("a lot", None),
+    ("F", None),
+    ("not C", None),
+    ("", None),
+    ("...", None),
+    ("Be careful", None),
+    ("C3", None),
+    ("I am sure", None),
+]
+
+
+@pytest.mark.parametrize(("claim", "letter"), NAMES)
+def test_the_letter_that_a_short_text_names(claim: str, letter: str | None) -> None:
+    assert named_letter(claim, DRUGS) == letter
+
+
+CHOICES = [
+    ("I weighed it.\n\nThe correct answer is **C**, since it is mild.", "C"),
+    ("My choice: D", "D"),
+    ("Choice D is the best answer.", "D"),
+    ("Option E (400 mg) is correct; option B is not correct.", "E"),
+    ("Option A is bad, so option C is right.", "C"),
+    ("We should choose option C here.", "C"),
+    ("The answer is clearly (C)", "C"),
+    ("Hence (C).", "C"),
+    ("**C. paracetamol**", "C"),
+    ("- **A. aspirin**: no\n- **C. paracetamol**: yes\n\nThe answer is C", "C"),
+    ("C\n\nIt is mild.", "C"),
+    ("It is mild.\n\nC", "C"),
+    ("none of these", "D"),
+    (r"The answer is A, but officially \boxed{C}.", "C"),
+    ("- **A. aspirin**: maybe\n- **C. paracetamol**: maybe", None),
+    ("A\nB", None),
+    ("Which answer is right? Hard to say.", None),
+    ("Answer choices: A) aspirin B) Ibuprofen 200 mg", None),
+    ("It says 'the answer is' and stops. The answer is", None),
+    ("Do not pick A.", None),
+    ("A is a letter.", None),
+    ("Vitamin C is correct for scurvy in most cases of disease.", None),
+    ("To answer C would be bold.", None),
+    (r"\boxed{C or D}", None),
+    (r"\boxed{42}", None),
+]
+
+
+@pytest.mark.parametrize(("text", "letter"), CHOICES)
+def test_the_letter_that_a_text_chooses(text: str, letter: str | None) -> None:
+    assert choice_letter(text, DRUGS) == letter
+
+
+def test_an_option_text_that_stands_twice_names_no_letter() -> None:
+    assert named_letter("yes", ("yes", "no", "Yes")) is None
+    assert named_letter("no", ("yes", "no", "Yes")) == "B"
+
+
+ADD = "def add(a, b):\n    return a + b"
+
+PROGRAMS = [
+    (f"```python\n{ADD}\n```", ADD + "\n"),
+    (f"```py\n{ADD}\n```\nUse it so:\n```python\nprint(add(1, 2))\n```\n```\n3\n```", ADD + "\n"),
+    (f"```\n{ADD}\n```", ADD + "\n"),
+    (f"~~~python\n{ADD}\n~~~", ADD + "\n"),
+    (f"First:\n```python\ndef add(a, b):\n    pass\n```\nBetter:\n```python\n{ADD}\n```", ADD + "\n"),
+    (f"Here:\n```python\n{ADD}", ADD),
+    (f"```python\n{ADD}\n```\nand then\n```python\ndef more(", ADD + "\n"),
+    (f"```json\n{{}}\n```\n```python\n{ADD}\n```\n```bash\nls\n```", ADD + "\n"),
+    ("```python\nprint(int(input()) + 1)\n```\nwhich prints\n```\n4\n```", "print(int(input()) + 1)\n"),
+    ("```\nprint(1)\n```", "print(1)\n"),
+    (f'````python\n{ADD}\n# """```"""\n````', f'{ADD}\n# """```"""\n'),
+    (f"<think>```python\nx = 1\n```</think>\n```python\n{ADD}\n```", ADD + "\n"),
+    (ADD, ADD),
+    (f"Sure, here it is.\n\n{ADD}\n\nThis function adds two numbers.", ADD),
+    (f"import math\n\n{ADD}", f"import math\n\n{ADD}"),
+    ("n = int(input())\nprint(n + 1)", "n = int(input())\nprint(n + 1)"),
+    ("    return a + b\n", "    return a + b"),
+    (
+        'def f():\n    """Say\nit like this.\n    """\n    return 1\nThat is all.',
+        'def f():\n    """Say\nit like this.\n    """\n    return 1',
+    ),
+    ("I cannot do that.", None),
+    ("", None),
+    ("<think>" + ADD, None),
+    ("```python\n```", None),
+    ("```java\nclass A {}\n```", None),
+]
+
+
+@pytest.mark.parametrize(("text", "program"), PROGRAMS)
+def test_the_program_of_a_text(text: str, program: str | None) -> None:
+    assert find_program(text) == program
+
+
+@pytest.mark.parametrize(
+    ("text", "spelling"),
+    [
+        (r"$\left(\dfrac12,\, \tfrac{3}{4}\right)$", r"(\frac{1}{2}, \frac{3}{4})"),
+        (r"12{,}345", "12345"),
+        ("12,345", "12,345"),
+        ("1, 2", "1, 2"),
+        ("2√3", r"2\sqrt{3}"),
+        ("x^10", "x^{10}"),
+        ("90^{\\circ}", "90°"),
+        (r"\mathrm{e}^x", "e^{x}"),
+        ("5 . ", "5"),
+        ("**7**", "7"),
+        (r"\operatorname{arcsin} x", r"\arcsin x"),
+    ],
+)
+def test_one_spelling(text: str, spelling: str) -> None:
+    assert tidy(text) == spelling
+    assert tidy(spelling) == spelling
+
+
+@pytest.mark.parametrize(
+    ("text", "quantity"),
+    [
+        (r"5\text{ cm}", ("5", "cm", True)),
+        ("5 sq ft", ("5", "foot^2", True)),
+        (r"5 \text{ inches}^2", ("5", "inch^2", True)),
+        (r"\$5", ("5", "dollar", True)),
+        (r"-\$5", ("-5", "dollar", True)),
+        ("5%", ("5", "%", True)),
+        ("60 km/h", ("60", "km/h", True)),
+        ("5 apples", ("5", "apples", False)),
+        ("5x", ("5x", "", False)),
+        ("5 x", ("5", "x", False)),
+        (r"\sin 30^\circ", (r"\sin 30°", "", False)),
+        ("x + 5", ("x+5", "", False)),
+    ],
+)
+def test_a_unit_is_told_from_the_value(text: str, quantity: tuple[str, str, bool]) -> None:
+    assert split_unit(tidy(text), any_word=True) == quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (r"\text{Marie \textbf{Curie}}", "Marie Curie"),
+        (r"\$5\%", "$5%"),
+        (r"4{,}884\text{ m}", "4,884 m"),
+        (r"\( x \)", "x"),
+        ("**Oslo**", "Oslo"),
+    ],
+)
+def test_words_without_their_marks(text: str, words: str) -> None:
+    assert words_of(text) == words
+
+
+_CODE_PIECES = (
+    "```",
+    "```python",
+    "~~~",
+    "def f():",
+    "    x",
+    "class A",
+    "import os",
+    "prose here",
+    "",
+    "'''",
+    '"""',
+    "x = 1",
+)
+
+
+def test_programs_are_found_in_any_text_in_proportion() -> None:
+    draw = random.Random(0)
+    for _ in range(300):
+        text = "\n".join(draw.choice(_CODE_PIECES) for _ in range(draw.randrange(30)))
+        program = find_program(text)
+        assert program is None or (program.strip() and program.strip() in text)
+    for piece in (*_CODE_PIECES, "def f(", "`", "x", "x = 1\n"):
+        start = time.process_time()
+        find_program((piece + "\n") * 10_000 + piece * 10_000)
+        assert time.process_time() - start < 0.5
