@@ -153,3 +153,24 @@ def test_a_report_of_two_runs_has_a_table_with_a_paired_test(tmp_path: Path, dat
     assert "| one" in result.stdout
     assert "Compared with one." in result.stdout
     assert (tmp_path / "report" / "gsm8k.tex").exists()
+
+
+def test_answers_are_laid_among_the_gold_answers(tmp_path: Path) -> None:
+    path = tmp_path / "sums.jsonl"
+    rows = [{"question": f"What is {n} + {n}?", "answer": f"#### {2 * n}"} for n in range(9)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    more = ("--system", "tiny", "--set", "max_new_tokens=4", "--latent-steps", "2")
+    for rounds in (1, 2):
+        evaluated(str(path), tmp_path / f"r{rounds}", *more, "--rounds", str(rounds), solver="recursive")
+    folders = [str(tmp_path / f"r{rounds}") for rounds in (1, 2)]
+    result = rmas("report", *folders, "--embeddings", "--out", str(tmp_path / "report"))
+    assert result.exit_code == 0, result.stderr
+    assert "gold, half and half" in result.stdout
+    assert "r2, whole text" in result.stdout
+    assert (tmp_path / "report" / "gsm8k_space.png").stat().st_size > 0
+
+
+def test_a_run_without_a_model_has_no_embeddings(tmp_path: Path, data: str) -> None:
+    evaluated(data, tmp_path / "one")
+    found = refusal("report", str(tmp_path / "one"), "--embeddings", "--out", str(tmp_path / "report"))
+    assert found == "one: solver echo has no model, so no embeddings. Set --reference."

@@ -5,6 +5,7 @@ left, wherever it hid. A few of them run without the sandbox, too, to show that 
 """
 
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -262,9 +263,15 @@ def test_without_bubblewrap_no_code_runs_unless_somebody_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"no bwrap here .* Install the package bubblewrap .*--unsafe-run-code"):
+    with pytest.raises(ConfigError, match=r"no bwrap here\. Install the package bubblewrap .*--unsafe-run-code"):
         find_sandbox()
     assert "unsafe" in find_sandbox(allow_unsafe=True).name
+
+
+def test_on_another_system_no_code_runs_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "system", lambda: "Plan9")
+    with pytest.raises(ConfigError, match=r"on Linux only; this is Plan9"):
+        find_sandbox(allow_unsafe=True)
 
 
 @pytest.mark.parametrize(

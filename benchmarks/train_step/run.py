@@ -215,11 +215,6 @@ def _memory(system: System, example: Example, rounds: int, config: dict[str, Any
     }
 
 
-def _ratio(theirs: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """How many times faster, over repeats."""
-    return spread([a / b for a, b in zip(theirs, ours, strict=True)])._asdict()
-
-
 def _differences(ours: Gradients, theirs: Gradients) -> dict[str, Any]:
     """By tensor: the length of the difference over the length of the other way's gradient; and the largest.
 

@@ -35,5 +35,7 @@ reports
     report.py          finished runs side by side
     tables.py          Markdown, CSV and LaTeX
     series.py          what a picture shows
+    space.py           answers among gold answers: distance and control
+    embedding.py       texts as vectors
     plots.py           the pictures
 """

@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import final
 
 from rmas.eval.inside.wire import Wire, decode
 from rmas.eval.task import CodeTests
@@ -21,8 +22,9 @@ class FailedError(Exception):
     """The program did not answer a call with a value; the text says how."""
 
 
-class Unsent(NamedTuple):
-    """An object that stays in the program's sandbox, by its number there."""
+@dataclass(frozen=True)
+class Unsent:
+    """An object that stays in the program's sandbox, by its number there. Equal to no value that was sent."""
 
     number: int
 

@@ -4,13 +4,14 @@ The surprising thing: lines are named at their right ends, in their colours, and
 does a legend stand above the axes. Needs matplotlib and touches none of its global state.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rmas.errors import ConfigError, unknown
 from rmas.eval.series import MEASURES, SETTINGS, Series, series_of
+from rmas.eval.space import Cloud
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,8 @@ _COLOURS = (
 )
 _MARKERS = "os^DvP"
 _GREY = ("#8c8c8c", "#5a5a5a")
+_CLOUD = "#c9c9c9"
+_PANELS = 4  # of clouds, side by side
 _SIZE = (3.4, 2.2)  # inches: one column of a two-column page
 _LINE_HEIGHT = 8.5  # points from one name to the next
 _FARTHEST = 13.0  # points that a name may stand from its line's end
@@ -80,6 +83,15 @@ def draw_lines(
     note: small, below the picture; say what the bars are. ConfigError: nothing to draw, another suffix, not writable,
     or no matplotlib.
     """
+    _save(path, lambda: lines_figure(series, x_label=x_label, y_label=y_label, from_zero=from_zero, note=note))
+
+
+def draw_clouds(path: Path, clouds: Sequence[Cloud], *, note: str = "") -> None:
+    """Write a panel a cloud, answers among gold answers; formats, note and errors as for `draw_lines`."""
+    _save(path, lambda: clouds_figure(clouds, note=note))
+
+
+def _save(path: Path, figure: Callable[[], "Figure"]) -> None:
     if path.suffix not in FORMATS:
         raise ConfigError(f"{path}: " + unknown("picture format", path.suffix, FORMATS))
     try:
@@ -88,9 +100,9 @@ def draw_lines(
         raise ConfigError("plots need the matplotlib package: pip install 'rmas[eval]'.") from None
 
     with rc_context(_LOOK):
-        figure = lines_figure(series, x_label=x_label, y_label=y_label, from_zero=from_zero, note=note)
+        drawn = figure()
         try:
-            figure.savefig(path, dpi=200, metadata=FORMATS[path.suffix])
+            drawn.savefig(path, dpi=200, metadata=FORMATS[path.suffix])
         except OSError as problem:
             raise ConfigError(f"{path}: cannot be written ({problem.strerror}). Check the path.") from None
 
@@ -119,6 +131,33 @@ def lines_figure(
     if note:
         figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=_GREY[1])
     _name_lines(figure, axes, series)
+    return figure
+
+
+def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
+    """The picture itself: panels on the same axes, at most four a row, gold answers in grey below the others."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    columns = min(len(clouds), _PANELS)
+    rows = -(-len(clouds) // columns)
+    figure = Figure(figsize=(1.75 * columns, 2.05 * rows + 0.2), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03))
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for number, (axes, cloud) in enumerate(zip(panels, clouds, strict=False)):
+        colour = _COLOURS[(number - 1) % len(_COLOURS)] if number else _GREY
+        axes.scatter(*cloud.gold_N2.T, s=5, color=_CLOUD, linewidths=0, rasterized=True)
+        axes.scatter(*cloud.answers_N2.T, s=5, color=colour[0], alpha=0.55, linewidths=0, rasterized=True)
+        axes.set_title(cloud.name, fontsize=8, color=colour[1])
+        told = f"distance {cloud.distance:.3f}\n(chance: to {cloud.chance:.3f})"
+        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", fontsize=6.5, color=_GREY[1])
+        axes.set(xticks=(), yticks=())
+        axes.margins(0.06, 0.16)
+    for axes in panels[len(clouds) :]:
+        axes.set_axis_off()
+    if note:
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=_GREY[1])
     return figure
 
 

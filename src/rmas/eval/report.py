@@ -5,7 +5,7 @@ of them answered are a mistake and are refused.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,14 @@ import numpy as np
 
 from rmas.errors import ConfigError, unknown
 from rmas.eval.paired import comparisons_note, holm, mcnemar_test, pair, paired_difference, permutation_test
-from rmas.eval.plots import draw_measure
+from rmas.eval.plots import draw_clouds, draw_measure
 from rmas.eval.power import smallest_paired
-from rmas.eval.record import SUMMARY, read_records
+from rmas.eval.record import SUMMARY, Record, read_records
 from rmas.eval.series import MEASURES, SETTINGS
+from rmas.eval.space import Vectors, clouds
 from rmas.eval.summary import by_question
 from rmas.eval.tables import Column, make_table, write_table
+from rmas.eval.task import find_task, load_samples
 
 _BARS = "Bars are 95 % intervals."
 COLUMNS = (
@@ -39,19 +41,33 @@ COLUMNS = (
     Column(key="sequential_steps", title="sequential steps"),
     Column(key="seconds", title="s a question"),
 )
+SPACE_COLUMNS = (
+    Column(key="name", title="answers", kind="text"),
+    Column(key="distance", title="distance to gold"),
+    Column(key="chance", title="chance, up to"),
+    Column(key="p", title="p", kind="p"),
+    Column(key="own", title="cosine to own gold"),
+    Column(key="other", title="to another's gold"),
+)
+SPACE_KEYS = tuple(column.key for column in SPACE_COLUMNS)
+Embed = Callable[[Sequence[str]], Vectors]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: its folder's name, its summary, and its verdicts by question."""
+    """A finished run: its folder's name, its summary, its records, and its verdicts by question."""
 
     name: str
     summary: Mapping[str, Any]
+    records: Sequence[Record]
     results: Mapping[str, Sequence[float]]
 
     @property
     def task(self) -> str:
         return str(self.summary["task"]["name"])
+
+
+Embedder = Callable[[Run], Embed]
 
 
 def load_run(folder: Path) -> Run:
@@ -63,17 +79,21 @@ def load_run(folder: Path) -> Run:
         raise ConfigError(f"{folder}: no {SUMMARY}, so no finished run. Finish it with rmas eval … --resume.") from None
     except (OSError, ValueError) as problem:
         raise ConfigError(f"{path}: cannot be read ({problem}). Run rmas eval … --resume to write it anew.") from None
+    records = list(read_records(folder).values())
     verdicts = {
         name: [float(record.verdict == "correct") for record in group]
-        for name, group in sorted(by_question(list(read_records(folder).values())).items())
+        for name, group in sorted(by_question(records).items())
     }
-    return Run(name=folder.name, summary=summary, results=verdicts)
+    return Run(name=folder.name, summary=summary, records=records, results=verdicts)
 
 
-def report(folders: Sequence[Path], out: Path, *, reference: str | None = None) -> list[Path]:
+def report(
+    folders: Sequence[Path], out: Path, *, reference: str | None = None, embedder: Embedder | None = None
+) -> list[Path]:
     """Write the tables (.md, .csv, .tex) and pictures of the runs in `folders` into `out`; -> the files.
 
     `reference`: the name of the run that the others of its task are compared with; default: the first of each task.
+    `embedder`: the reference run -> texts to vectors; where given, answers are also laid among the gold answers.
     """
     runs = [load_run(folder) for folder in folders]
     names = [run.name for run in runs]
@@ -88,13 +108,16 @@ def report(folders: Sequence[Path], out: Path, *, reference: str | None = None) 
         raise ConfigError(f"{out}: cannot be written ({problem.strerror}). Choose another folder.") from None
     files: list[Path] = []
     for task in dict.fromkeys(run.task for run in runs):
-        files += _report_task(task, [run for run in runs if run.task == task], out, reference)
+        chosen = [run for run in runs if run.task == task]
+        files += _report_task(task, chosen, out, reference)
+        if embedder is not None:
+            files += _report_space(chosen, out, embedder(_reference(chosen, reference)))
     return files
 
 
 def rows_of(runs: Sequence[Run], reference: str | None = None) -> list[dict[str, Any]]:
     """One row a run of the same task: its figures, and how it compares with the reference (p Holm-adjusted)."""
-    chosen = next((run for run in runs if run.name == reference), runs[0])
+    chosen = _reference(runs, reference)
     rows = [_row(run) for run in runs]
     others = [(row, run) for row, run in zip(rows, runs, strict=True) if run is not chosen]
     for row, run in others:
@@ -105,12 +128,11 @@ def rows_of(runs: Sequence[Run], reference: str | None = None) -> list[dict[str,
 
 
 def _report_task(task: str, runs: Sequence[Run], out: Path, reference: str | None) -> list[Path]:
-    rows = rows_of(runs, reference)
-    chosen = next((run for run in runs if run.name == reference), runs[0])
+    rows, chosen = rows_of(runs, reference), _reference(runs, reference)
     notes = [f"Compared with {chosen.name}.", comparisons_note(len(rows) - 1)] if len(rows) > 1 else []
     known = {key for row in rows for key in row}
     table = make_table(rows, [column for column in COLUMNS if column.key in known], notes=notes)
-    stem = "".join(letter if letter.isalnum() else "_" for letter in task)
+    stem = _stem(task)
     files = [out / f"{stem}{suffix}" for suffix in (".md", ".csv", ".tex")]
     for file in files:
         write_table(table, file)
@@ -119,6 +141,42 @@ def _report_task(task: str, runs: Sequence[Run], out: Path, reference: str | Non
         if len({line[against] for line in lines if line.get(against)}) > 1:
             files += _pictures(stem, lines, out, against)
     return files
+
+
+def _report_space(runs: Sequence[Run], out: Path, embed: Embed) -> list[Path]:
+    """Table and picture of answers among gold answers: what was read as an answer; in the table whole texts too."""
+    config = runs[0].summary["config"]
+    task = find_task(config["task"])
+    golds = {
+        sample.id: sample.target.answers[0]
+        for sample in load_samples(task, data=config.get("data"), limit=config.get("limit"))
+        if sample.target.answers
+    }
+    ids = sorted(golds.keys() & runs[0].results.keys())
+    if not ids:
+        raise ConfigError(f"{task.name}: no gold answers in words (programs have tests). Leave --embeddings out.")
+    read, whole = {}, {}
+    for run in runs:
+        firsts = {record.id: record for record in run.records if record.sample == 0}
+        read[run.name] = embed([firsts[name].extracted or firsts[name].text for name in ids])
+        whole[f"{run.name}, whole text"] = embed([firsts[name].text for name in ids])
+    found = clouds(embed([golds[name] for name in ids]), read | whole)
+    rows = [{key: value for key, value in cloud._asdict().items() if key in SPACE_KEYS} for cloud in found]
+    note = f"{len(ids)} answers. Chance: 95 % of swaps of answers with their gold lie below."
+    table = make_table(rows, SPACE_COLUMNS, notes=[note])
+    files = [out / f"{_stem(runs[0].task)}_space{suffix}" for suffix in (".md", ".csv", ".tex", ".png")]
+    for file in files[:-1]:
+        write_table(table, file)
+    draw_clouds(files[-1], found[: len(read) + 1], note=f"Grey: gold answers. {note}")
+    return files
+
+
+def _reference(runs: Sequence[Run], name: str | None) -> Run:
+    return next((run for run in runs if run.name == name), runs[0])
+
+
+def _stem(task: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in task)
 
 
 def _pictures(stem: str, rows: Sequence[Mapping[str, Any]], out: Path, against: str) -> list[Path]:

@@ -104,6 +104,8 @@ def find_sandbox(*, allow_unsafe: bool = False) -> Sandbox:
 
     Raises ConfigError with what to install or to set. `allow_unsafe`: rather run code without isolation.
     """
+    if platform.system() != "Linux":
+        raise ConfigError(f"sandbox: code is run on Linux only; this is {platform.system()}. Grade it there.")
     try:
         return _isolated()
     except ConfigError:
@@ -116,8 +118,8 @@ def _isolated() -> Sandbox:
     path = shutil.which("bwrap")
     if path is None:
         raise ConfigError(
-            f"sandbox: there is no bwrap here ({platform.system()}). Install the package bubblewrap (Linux only). "
-            f"{_UNSAFE}"
+            "sandbox: there is no bwrap here. Install the package bubblewrap (apt, dnf, pacman and apk all call it "
+            f"so). {_UNSAFE}"
         )
     try:
         sandbox = Sandbox(Bubblewrap(path))

@@ -34,6 +34,10 @@ class GoneError(BaseException):
     """The program is no longer there. No Exception: a script that catches those must not go on without it."""
 
 
+class UnsendableError(Exception):
+    """The tests give the program something that cannot be sent."""
+
+
 class ProgramError(Exception):
     """An exception of the program that has no namesake here."""
 
@@ -126,7 +130,7 @@ def _number(value: Any) -> int:
     if isinstance(value, Remote):
         number: int = object.__getattribute__(value, "_number")
         return number
-    raise TypeError(f"the tests give the program a {type(value).__name__}, and only plain values can be sent")
+    raise UnsendableError(f"they give the program a {type(value).__name__}, and only plain values can be sent")
 
 
 def _exception(name: str, text: str, verb: str) -> BaseException:
@@ -158,8 +162,8 @@ def check(order: dict[str, str], program: Program) -> tuple[str, str]:
         _take_names(tree, order["function"], names, program)
         exec(compile(tree, _SCRIPT, "exec"), names)
     except BaseException as problem:  # noqa: BLE001
-        is_own = not any(problem is raised for raised in program.raised)
-        if isinstance(problem, ImportError) and is_own and not program.is_gone:
+        is_ours = not any(problem is raised for raised in program.raised)
+        if isinstance(problem, ImportError | UnsendableError) and is_ours and not program.is_gone:
             return "broken", f"{type(problem).__name__}: {problem}"
         return "failed", _told(problem, order["script"])
     if program.is_gone:

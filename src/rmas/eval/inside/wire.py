@@ -36,6 +36,8 @@ def encode(value: Any, keep: Callable[[Any], int]) -> Any:
     for kind, name in ((tuple, "tuple"), (set, "set"), (frozenset, "frozenset")):
         if isinstance(value, kind):
             return {name: [encode(item, keep) for item in value]}
+    if isinstance(value, range):
+        return {"range": [value.start, value.stop, value.step]}
     if isinstance(value, complex):
         return {"complex": [value.real, value.imag]}
     if isinstance(value, bytes | bytearray):
@@ -69,7 +71,8 @@ def _decode(data: Any, find: Callable[[int], Any]) -> Any:
 _PARTS: Mapping[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
 _WHOLE: Mapping[str, Callable[[Any], Any]] = {
     "int": lambda text: int(text, 16),
-    "complex": lambda pair: complex(*pair),
+    "range": lambda parts: range(*parts),
+    "complex": lambda parts: complex(*parts),
     "bytes": bytes.fromhex,
     "Decimal": Decimal,
     "Fraction": Fraction,
