@@ -39,8 +39,14 @@ Loss = Callable[[], Tensor]
 def main() -> None:
     parser = argparse.ArgumentParser(description="time one outer step, ours and the plain way")
     parser.add_argument("--system", help="another system, by name or path; its result file carries the name")
-    config = load_config(__file__)
-    given = parser.parse_args().system
+    parser.add_argument("--exact", action="store_true", help="instead: one sample's gradients in float64 too")
+    config, arguments = load_config(__file__), parser.parse_args()
+    given = arguments.system
+    if arguments.exact:
+        figures = exact(config | ({"system": given} if given else {}))
+        print("gradients of one sample, as shares of their length:", figures["difference"])
+        finish("train_step_exact", figures)
+        return
     figures = measure(config | ({"system": given} if given else {}))
     ratio, alone = figures["ratio"], figures["alone"]
     print(
@@ -93,7 +99,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     return {
         **config,
         "command": "make bench NAME=train_step"
-        + ("" if config["system"] == "smol" else f" ARGS='--system {config['system']}'"),
+        + ("" if config["system"] == "smol-untrained" else f" ARGS='--system {config['system']}'"),
         "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
         "links": system.digest(),
         "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
@@ -114,6 +120,24 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
             "ours_bytes": kept_bytes(_modules(system), ours(system, examples, alone)),
         },
     }
+
+
+def exact(config: dict[str, Any]) -> dict[str, Any]:
+    """Both ways in float64, where they have to agree, and how far each is from that in float32."""
+    stage, found = Stage(config["rounds"], config["latent_steps"]), dict[str, Gradients]()
+    for dtype in ("float64", "float32"):
+        system = load_system(config["system"], dtype=dtype).to(getattr(torch, dtype))
+        parameters = trainable(system, train_inner=False)
+        for name, parameter in system.named_parameters():
+            parameter.requires_grad_(name in parameters)
+        example = _examples(system, config)[0]
+        for way, loss in {"ours": ours(system, [example], stage), "plain": plain(system, example, stage)}.items():
+            gradients = gradients_of(parameters, loss)
+            found[f"{way} {dtype}"] = {name: gradient.double() for name, gradient in gradients.items()}
+    truth = found["plain float64"]
+    apart = {name: _differences(gradients, truth)["largest"] for name, gradients in found.items()}
+    apart["ours float32, plain float32"] = _differences(found["ours float32"], found["plain float32"])["largest"]
+    return {**config, "command": "make bench NAME=train_step ARGS=--exact", "difference": apart}
 
 
 def ours(system: System, examples: Sequence[Example], stage: Stage, *, checkpointed: bool = True) -> Loss:

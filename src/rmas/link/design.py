@@ -129,7 +129,7 @@ class ConstantMessage(nn.Module):
 
 def _first(message_MD: Tensor, steps: int) -> Tensor:
     if steps > len(message_MD):
-        raise LinkError(f"a constant message of {len(message_MD)} vectors was asked for {steps}.")
+        raise LinkError(f"its constant has {len(message_MD)} vectors, {steps} latent steps were asked for. Ask for fewer.")
     return message_MD[:steps]
 
 
