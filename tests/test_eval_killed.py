@@ -116,7 +116,8 @@ def texts(samples: Sequence[Sample], folder: Path, **changes: Any) -> dict[str, 
 
 
 def test_greedy_answers_do_not_depend_on_batch_size_or_order(tmp_path: Path) -> None:
-    alone = texts(SUMS, tmp_path / "alone", batch_size=1)
-    assert alone == texts(SUMS[::-1], tmp_path / "seven", batch_size=7)
-    assert alone == texts(SUMS, tmp_path / "all", batch_size=24)
+    sums = SUMS[:8]
+    alone = texts(sums, tmp_path / "alone", batch_size=1)
+    assert alone == texts(sums[::-1], tmp_path / "three", batch_size=3)
+    assert alone == texts(sums, tmp_path / "all", batch_size=8)
     assert len(set(alone.values())) > 4

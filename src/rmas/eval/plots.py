@@ -150,8 +150,10 @@ def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
         axes.scatter(*cloud.gold_N2.T, s=5, color=_CLOUD, linewidths=0, rasterized=True)
         axes.scatter(*cloud.answers_N2.T, s=5, color=colour[0], alpha=0.55, linewidths=0, rasterized=True)
         axes.set_title(cloud.name, fontsize=8, color=colour[1])
-        told = f"distance {cloud.distance:.3f}\n(chance: to {cloud.chance:.3f})"
-        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", fontsize=6.5, color=_GREY[1])
+        told = f"distance {cloud.distance:.3f} (chance: to {cloud.chance:.3f})"
+        if number:
+            told += f"\ncosine to own gold {cloud.own:.2f}, other {cloud.other:.2f}"
+        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", fontsize=5.8, color=_GREY[1])
         axes.set(xticks=(), yticks=())
         axes.margins(0.06, 0.16)
     for axes in panels[len(clouds) :]:
