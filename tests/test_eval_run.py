@@ -16,6 +16,7 @@ from rmas.eval.summary import majority, summarise
 from rmas.eval.task import Sample, Target, Task
 from rmas.prompt import Question
 from rmas.solver import Answer
+from rmas.solvers import EchoSolver
 
 TASK = Task(
     name="sums",
@@ -163,6 +164,16 @@ def test_records_in_any_order_make_the_same_summary(tmp_path: Path) -> None:
     evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
     records = list(read_records(tmp_path).values())
     assert summarise(records) == summarise(records[::-1])
+
+
+def test_a_task_may_be_named_and_needs_no_configuration() -> None:
+    found = evaluate(EchoSolver(), "reasoning_gym:chain_sum?size=5&seed=1")
+    assert (found["questions"], found["accuracy"]["mean"]) == (5, 0.0)
+
+
+def test_a_solver_that_gives_another_number_of_samples_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the solver gives 2 samples a question, the evaluation wants 1"):
+        evaluate(Adder(samples=2), TASK, config(), samples=SUMS)
 
 
 def test_several_samples_at_temperature_zero_are_refused() -> None:

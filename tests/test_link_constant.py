@@ -26,7 +26,7 @@ def test_the_constant_is_added_step_by_step(design: str) -> None:
     for steps in (1, 3):
         x = noise(2, steps, 6)
         assert_close(link(x), plain(x) + link.message_MD[:steps], 1e-12)
-    with pytest.raises(LinkError, match="its constant has 3 vectors, 4 latent steps were asked for"):
+    with pytest.raises(LinkError, match="a constant of 3 vectors does not last for 4 latent steps"):
         link(noise(2, 4, 6))
 
 

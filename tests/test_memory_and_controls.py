@@ -302,5 +302,5 @@ def test_a_constant_message_hears_nothing_of_a_thought() -> None:
 
 
 def test_a_constant_message_refuses_more_vectors_than_it_holds() -> None:
-    with pytest.raises(LinkError, match="its constant has 2 vectors, 3 latent steps were asked for"):
+    with pytest.raises(LinkError, match="a constant of 2 vectors does not last for 3 latent steps"):
         ConstantMessage(2, 8)(noise(1, 3, 0))

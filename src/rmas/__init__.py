@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from rmas.checkpoint import save_system
     from rmas.engine import Trace, Turn, Usage
     from rmas.errors import RmasError
+    from rmas.eval.config import EvalConfig
+    from rmas.eval.run import evaluate
     from rmas.pattern import Pattern, load_pattern
     from rmas.prompt import Question
     from rmas.settings import RunConfig, Sampling
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Answer": "rmas.solver",
     "EchoSolver": "rmas.solvers",
+    "EvalConfig": "rmas.eval.config",
     "InnerConfig": "rmas.train.config",
     "OuterConfig": "rmas.train.config",
     "Pattern": "rmas.pattern",
@@ -34,6 +37,7 @@ _HOMES = {
     "Trace": "rmas.engine",
     "Turn": "rmas.engine",
     "Usage": "rmas.engine",
+    "evaluate": "rmas.eval.run",
     "load_backbone": "rmas.backbone",
     "load_pattern": "rmas.pattern",
     "load_system": "rmas.system",
@@ -45,6 +49,7 @@ _HOMES = {
 __all__ = [
     "Answer",
     "EchoSolver",
+    "EvalConfig",
     "InnerConfig",
     "OuterConfig",
     "Pattern",
@@ -58,6 +63,7 @@ __all__ = [
     "Trace",
     "Turn",
     "Usage",
+    "evaluate",
     "load_backbone",
     "load_pattern",
     "load_system",

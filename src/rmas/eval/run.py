@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rmas.errors import ConfigError
 from rmas.eval.code import grade_code
 from rmas.eval.config import EvalConfig
 from rmas.eval.grade import Grade, grade
@@ -17,29 +18,34 @@ from rmas.eval.machine import Session, measured, versions
 from rmas.eval.record import Record, append_records, note_session, read_records, read_sessions, write_summary
 from rmas.eval.statistics import wilson
 from rmas.eval.summary import summarise
-from rmas.eval.task import Sample, Task, load_samples
+from rmas.eval.task import Sample, Task, find_task, load_samples
 from rmas.solver import Answer, Solver
-from rmas.tools.sandbox import Sandbox
+from rmas.tools.sandbox import Sandbox, find_sandbox
 
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
 
 def evaluate(
     solver: Solver,
-    task: Task,
-    config: EvalConfig,
+    task: Task | str,
+    config: EvalConfig | None = None,
     *,
     samples: Sequence[Sample] | None = None,
     out: Path | None = None,
     sandbox: Sandbox | None = None,
     report: Report | None = None,
 ) -> dict[str, Any]:
-    """Answer and grade every sample of `task`; -> the figures of `summarise`.
+    """Answer and grade every sample of `task`, or of the task of that name; -> the figures of `summarise`.
 
     `samples`: where they are loaded already. `out`: a folder that exists; its records are kept, and those that stand
-    there are not made again. `sandbox`: what code tasks need. Raises ConfigError, and whatever the solver raises;
+    there are not made again. `sandbox`: what code tasks need; None: this machine's. Of `config` the solver's own part
+    (rounds, sampling) is not looked at: a solver has its settings. Raises ConfigError, and whatever the solver raises;
     batches that were finished stay on disk.
     """
+    task = find_task(task) if isinstance(task, str) else task
+    config = EvalConfig(task=task.name) if config is None else config
+    if task.format == "code" and sandbox is None:
+        sandbox = find_sandbox(allow_unsafe=config.unsafe_run_code_without_sandbox)
     samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
     records = {} if out is None else dict(read_records(out))
     wanted = {(sample.id, number) for sample in samples for number in range(config.samples)}
@@ -49,6 +55,12 @@ def evaluate(
         if not missing:
             continue
         answers = solver.solve([sample.question for sample in batch])
+        for answer in answers:
+            if len(answer.samples) != config.samples:
+                raise ConfigError(
+                    f"the solver gives {len(answer.samples)} samples a question, the evaluation wants "
+                    f"{config.samples}. Set both alike."
+                )
         made = [r for r in graded(batch, answers, task, config, sandbox) if r.key not in records]
         if out is not None:
             append_records(out, made)

@@ -128,8 +128,8 @@ class ConstantMessage(nn.Module):
 
 
 def _first(message_MD: Tensor, steps: int) -> Tensor:
-    if steps > len(message_MD):
-        raise LinkError(f"its constant has {len(message_MD)} vectors, {steps} latent steps were asked for. Ask for fewer.")
+    if steps > (length := len(message_MD)):
+        raise LinkError(f"a constant of {length} vectors does not last for {steps} latent steps. Ask for fewer.")
     return message_MD[:steps]
 
 
