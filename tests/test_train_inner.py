@@ -15,8 +15,8 @@ from rmas.backbone import HFBackbone, State
 from rmas.errors import ConfigError, NumericsError
 from rmas.link import Link
 from rmas.system import System, load_system
-from rmas.train.config import InnerConfig
-from rmas.train.inner import InnerTrainer, Lesson, best_constant, inner_loss, score, train_inner, trained_roles
+from rmas.train.config import InnerConfig, trained_roles
+from rmas.train.inner import InnerTrainer, Lesson, best_constant, inner_loss, score, train_inner
 from rmas.train.journal import read_log
 from rmas.train.shards import StateBatches, States
 from rmas.train.states import Extraction, Reading, extract_states
@@ -261,12 +261,12 @@ def test_a_role_with_a_soft_token_link_is_skipped_with_a_note(
 def test_nothing_to_train_and_unknown_roles_are_refused() -> None:
     soft = tiny_system("distillation", ["llama"], inner="soft_token")
     with pytest.raises(ConfigError, match="soft tokens, which hold nothing to train"):
-        trained_roles(soft, ())
+        trained_roles(soft.spec, ())
     system = tiny_system("distillation", ["llama"])
-    assert trained_roles(system, ()) == ROLES
-    assert trained_roles(system, ("learner",)) == ("learner",)
+    assert trained_roles(system.spec, ()) == ROLES
+    assert trained_roles(system.spec, ("learner",)) == ("learner",)
     with pytest.raises(ConfigError, match=r"roles: unknown role 'lerner' .*Did you mean 'learner'"):
-        trained_roles(system, ("lerner",))
+        trained_roles(system.spec, ("lerner",))
 
 
 WORDS = """[roles.expert]

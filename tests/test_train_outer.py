@@ -22,7 +22,7 @@ from rmas.train.config import OuterConfig, resolved
 from rmas.train.data import Example
 from rmas.train.journal import read_log
 from rmas.train.outer import train_outer, trainable
-from train_zoo import EXAMPLES, PAIR, own_system, quiet, same_tensors, sums_file, trainer_of
+from train_zoo import EXAMPLES, PAIR, WORDS, own_system, quiet, same_tensors, sums_file, trainer_of
 from train_zoo import outer_config as changed
 from zoo import QUESTION, snapshot, tiny_system
 
@@ -86,9 +86,9 @@ def test_a_training_leaves_its_config_log_card_and_curves(tmp_path: Path, train:
 def test_rounds_and_latent_steps_of_the_training_are_those_of_the_bundle(tmp_path: Path, train: Train) -> None:
     train(rounds=1, latent_steps=3, max_new_tokens=2)
     table = tomllib.loads((tmp_path / "out" / "system.toml").read_text(encoding="utf-8"))
-    assert (table["rounds"], table["latent_steps"], table["max_new_tokens"]) == (1, 3, 2)
+    assert (table["rounds"], table["latent_steps"], table["max_new_tokens"]) == (1, 3, 4)
     spec = bundle(tmp_path).spec
-    assert (spec.rounds, spec.latent_steps, spec.max_new_tokens) == (1, 3, 2)
+    assert (spec.rounds, spec.latent_steps, spec.max_new_tokens) == (1, 3, 4)
 
 
 def test_rounds_and_latent_steps_are_the_systems_where_the_config_names_none(tmp_path: Path) -> None:
@@ -301,6 +301,40 @@ def test_a_training_resumes_with_its_own_system_only(tmp_path: Path, train: Trai
     one_line(caught)
     assert other.digest() == before
     assert (tmp_path / "out" / "links.safetensors").read_bytes() == links
+
+
+def test_a_training_resumes_with_its_own_memory_only(tmp_path: Path, train: Train) -> None:
+    train()
+    other = own_system(tmp_path, PAIR.replace("rounds = 2", 'rounds = 2\nmemory = "sum"'))
+    with pytest.raises(CheckpointError, match="was made beside other frozen models"):
+        train(other, resume=True)
+
+
+def test_a_training_resumes_with_its_own_wording_only(tmp_path: Path, train: Train) -> None:
+    train()
+    own_system(tmp_path)
+    (tmp_path / "words.toml").write_text(WORDS.replace("You think.", "You dream."), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="was made beside other frozen models"):
+        train(load_system(str(tmp_path / "mine.toml"), cache=tmp_path / "cache"), resume=True)
+
+
+def test_a_training_resumes_with_its_own_examples_only(train: Train) -> None:
+    train()
+    with pytest.raises(CheckpointError, match="was made beside other frozen models"):
+        train(resume=True, rows=9)
+
+
+def test_a_dev_answer_that_cannot_be_written_whole_is_refused(tmp_path: Path, train: Train) -> None:
+    file = tmp_path / "long.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{n}?", "answer": "a long answer"}) + "\n" for n in range(8)))
+    with pytest.raises(ConfigError, match=r"max_new_tokens is 3, but the dev answer 'a long answer' has \d+ tokens"):
+        train(data=str(file), dev=2)
+
+
+def test_a_constant_beside_a_link_has_the_length_that_it_trains_with(tmp_path: Path, train: Train) -> None:
+    system = own_system(tmp_path, PAIR.replace("rounds = 2", 'rounds = 2\nouter = "linear+constant"'))
+    with pytest.raises(ConfigError, match="latent_steps is 1, but the constant messages of mine hold 2 vectors"):
+        train(system, latent_steps=1)
 
 
 def test_a_training_resumes_with_its_own_config_only(train: Train) -> None:

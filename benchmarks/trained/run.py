@@ -43,7 +43,7 @@ def main() -> None:
             _answer(
                 task, row, conditions, config, folder / f"{task}.jsonl", limit=arguments.limit or config["questions"]
             )
-    baseline = conditions[0].columns()[-1]
+    baseline = config.get("compared_with", conditions[0].columns()[-1])
     tables = {path.stem: summarise(_lines(path), baseline) for path in sorted(folder.glob("*.jsonl"))}
     digests = {condition.name: condition.system.digest() for condition in conditions}
     print("\n\n".join(markdown(task, table) for task, table in tables.items()))
@@ -88,6 +88,7 @@ def _answer(
                 max_new_tokens=config["max_new_tokens"],
                 every_round=condition.every_round,
                 heads=heads[condition.form],
+                losses=False,
             )
             for example, rows in zip(batch, found, strict=True):
                 for reply in rows:

@@ -116,13 +116,17 @@ def _begin(
 ) -> "System":
     """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
     from rmas.runfolder import claim_folder
-    from rmas.train.config import FREE
+    from rmas.train.config import FREE, InnerConfig, resolved, trained_roles
 
     if _is_first():
         shown = {"system": spec.name, **vars(config), "out": out, "device": device, "dtype": dtype, "cache": cache}
         note(" ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None))
     if not spec.roles:
         raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
+    if isinstance(config, InnerConfig):
+        trained_roles(spec, config.roles)
+    else:
+        resolved(config, spec)
     _check_files(config, spec)
     if _is_first():  # another process may come after the first has begun to fill the folder
         claim_folder(out, config, resume=resume, free=FREE)

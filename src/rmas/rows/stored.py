@@ -128,6 +128,8 @@ def _parse(place: str, text: str) -> Any:
     except json.JSONDecodeError as problem:
         where = f"line {problem.lineno}, column {problem.colno}" if "\n" in text else f"column {problem.colno}"
         raise ConfigError(f"{place}: not JSON: {problem.msg} at {where}.") from None
+    except (ValueError, RecursionError):
+        raise ConfigError(f"{place}: a number of thousands of digits, or a nest too deep. Make it a text.") from None
 
 
 def _row(place: str, fields: Any) -> Row:

@@ -136,7 +136,9 @@ def _missing(row: Row, ours: str, name: str) -> ConfigError:
 
 def _text(value: Any, place: str, name: str, *, numbers: bool = False) -> str:
     """A column's text, stripped; for an answer also a number, a whole one without a point."""
-    if numbers and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if numbers and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if numbers and isinstance(value, float) and math.isfinite(value):
         return str(int(value)) if value == int(value) else str(value)
     if not isinstance(value, str):
         expected = "a text or a number" if numbers else "a text"

@@ -4,6 +4,7 @@ The gap between the accuracy and that of shuffled messages is the curve to watch
 a constant.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -36,11 +37,12 @@ def replies(
     max_new_tokens: int,
     every_round: bool = True,
     heads: Heads | None = None,
+    losses: bool = True,
 ) -> list[list[Reply]]:
     """Greedy answers of one batch, after each round (or the last alone): one list an example.
 
     Right is the exact answer, white space around it apart. One run serves all rounds: what the answerer reads in
-    round r does not depend on the rounds to come.
+    round r does not depend on the rounds to come. Without `losses`, `nll` is nan and nothing is read for it.
     """
     sampling = Sampling(max_new_tokens=max_new_tokens)
     found: list[list[Reply]] = [[] for _ in examples]
@@ -48,9 +50,10 @@ def replies(
     def listen(turn: LastTurn) -> None:
         backbone = turn.agent.backbone
         start = turn.read()
-        nll_B = answer_nll(turn, [answer_ids(backbone, example, turn.round) for example in examples], start)
+        ids = [answer_ids(backbone, example, turn.round) for example in examples]
+        nlls = answer_nll(turn, ids, start).tolist() if losses else [math.nan] * len(examples)
         *_, rows = speak(backbone, start, sampling, [torch.Generator()] * len(examples))
-        for place, (example, row, nll) in enumerate(zip(examples, rows, nll_B.tolist(), strict=True)):
+        for place, (example, row, nll) in enumerate(zip(examples, rows, nlls, strict=True)):
             is_right = row.text.strip() == example.answer_in(turn.round)
             found[place].append(Reply(turn.round, row.text, nll, is_right))
 
@@ -79,7 +82,7 @@ def measure(
 ) -> Mapping[str, float]:
     """`loss`, `accuracy`, `accuracy_r1` … and `accuracy_PROBE`, over all examples; each process takes its batches.
 
-    A batch of one has nothing to shuffle and is left out of `accuracy_shuffled`; without any other, so is the figure.
+    A batch of one has nothing to shuffle and its own message as the mean: it is left out of those two figures.
     """
     plain = system.channel(latent_steps)
     channels = {"": plain} | {probe: Controlled(channel=plain, control=probe) for probe in probes}
@@ -89,7 +92,7 @@ def measure(
     for batch in team.share(list(batches_of(examples, batch_size))):
         heads = Heads(room=max(latent_steps, max_new_tokens, _longest(system, batch)))
         for probe, channel in channels.items():
-            if probe and (plain.is_silent or (probe == "shuffled" and len(batch) < 2)):
+            if probe and (plain.is_silent or (probe in ("shuffled", "mean") and len(batch) < 2)):
                 continue
             said = replies(
                 system,

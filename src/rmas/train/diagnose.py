@@ -196,16 +196,21 @@ def text_surrogate(system: System) -> TextSurrogate:
 
 
 def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> dict[str, Any]:
-    """Means over batches: by edge and round, the share of each edge, the ratio of round 1 to the last, and drifts."""
+    """Means over batches: by edge and round (of messages, and of the link's weights), shares, ratios, and drifts."""
     edges: dict[str, dict[str, list[float]]] = {}
+    links: dict[str, dict[str, list[float]]] = {}
     ratios, weight_ratios = [], []
     for reached, _ in found:
         by_round = {r: [each for each in reached if each.round == r] for r in range(1, rounds + 1)}
         for each in reached:
             edges.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(each.message)
+            links.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(each.weights)
         ratios.append(_ratio(_total(by_round[1], "message"), _total(by_round[rounds], "message")))
         weight_ratios.append(_ratio(_total(by_round[1], "weights"), _total(by_round[rounds], "weights")))
-    means = {edge: {name: statistics.fmean(values) for name, values in rows.items()} for edge, rows in edges.items()}
+    means, weights = (
+        {edge: {name: statistics.fmean(values) for name, values in rows.items()} for edge, rows in table.items()}
+        for table in (edges, links)
+    )
     whole = sum(sum(rows.values()) for rows in means.values()) or 1.0
     drifts: dict[tuple[str, int], list[Drift]] = {}
     for _, drifted in found:
@@ -213,6 +218,7 @@ def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> 
             drifts.setdefault((drift.role, drift.round), []).append(drift)
     return {
         "message_gradient": means,
+        "weight_gradient": weights,
         "share": {edge: sum(rows.values()) / whole for edge, rows in means.items()},
         "round_1_over_last": {"mean": statistics.fmean(ratios), "low": min(ratios), "high": max(ratios)},
         "weights_round_1_over_last": statistics.fmean(weight_ratios),

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from rmas.backbone import HFBackbone
-from rmas.errors import ConfigError, unknown
 from rmas.link import Link
 from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.config import FREE, InnerConfig, Report, TrainResult
+from rmas.train.config import FREE, InnerConfig, Report, TrainResult, trained_roles
 from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
@@ -41,7 +40,10 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
     resumed, NumericsError for a loss that is not finite. Backbones and outer links stay as they are.
     """
     team = join_team()
-    roles = trained_roles(system, config.roles)
+    roles = trained_roles(system.spec, config.roles)
+    for role in config.roles or system.pattern.roles:
+        if role not in roles:
+            _log.warning("%s: its inner link is a soft token, which holds nothing to train; skipped", role)
     split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
     if team.is_first:
         claim_folder(out, config, resume=resume, free=FREE)
@@ -64,7 +66,7 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
         batch_of=trainer.batch_of,
         team=team,
         groups=trainer.groups,
-        frozen=frozen_digest(system, trainer.parameters),
+        frozen=frozen_digest(system, trainer.parameters, split.train),
     )
     if team.is_first:
         trained = f"the inner links of {', '.join(roles)}"
@@ -84,27 +86,6 @@ def inner_loss(link: Callable[[Tensor], Tensor], h_ND: Tensor, e_ND: Tensor, nor
     if norm_weight == 0:
         return loss
     return loss + norm_weight * (_norm_ratio(z_ND, e_ND) - 1).square().mean()
-
-
-def trained_roles(system: System, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The roles whose inner link trains: those of `wanted` (empty: all) that have parameters.
-
-    A soft token has none and is skipped with a note. Raises ConfigError for an unknown role, and where none is left.
-    """
-    for role in wanted:
-        if role not in system.pattern.roles:
-            raise ConfigError("roles: " + unknown("role", role, system.pattern.roles))
-    asked = [role for role in system.pattern.roles if not wanted or role in wanted]
-    kept = tuple(role for role in asked if isinstance(system.inner[role], Link))
-    if not kept:
-        raise ConfigError(
-            f"{system.spec.name}: the inner links of {', '.join(asked)} are soft tokens, which hold nothing to train. "
-            "Give the roles an inner design, or train the outer links."
-        )
-    for role in asked:
-        if role not in kept:
-            _log.warning("%s: its inner link is a soft token, which holds nothing to train; skipped", role)
-    return kept
 
 
 class Yardsticks(NamedTuple):

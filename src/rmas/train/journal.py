@@ -123,7 +123,7 @@ def _event_files(
 
     from tensorboardX import SummaryWriter
 
-    purge = None if resume_from is None else resume_from + 1
+    purge = 0 if resume_from is None else resume_from + 1
     writer = SummaryWriter(str(folder), purge_step=purge, flush_secs=10)
     return writer.add_scalar, writer.close
 

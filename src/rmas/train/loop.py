@@ -87,6 +87,7 @@ def fit(
         while run.done < config.steps and not run.is_patience_out:
             if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
                 run.save(store)
+                run.take_best()
                 return FitResult(run.done, run.best_step, run.score, is_complete=False)
             started = time.monotonic()
             try:
@@ -122,14 +123,18 @@ def units(parameters: Mapping[str, nn.Parameter]) -> dict[str, float]:
     """What a relative learning rate is a share of: each tensor's root mean square, as training finds it.
 
     One rate then moves links between models of unlike width and embedding size alike. A tensor of zeros, such as a
-    bias, takes the largest of its link (the name up to its last two parts), and 1 where that is 0 as well.
+    bias, takes the largest of its link, and 1 where that is 0 as well.
     """
+
+    def link_of(name: str) -> str:
+        return name.removesuffix(".message_MD") if name.endswith(".message_MD") else name.rsplit(".", 2)[0]
+
     sizes = {name: float(p.detach().double().square().mean().sqrt()) for name, p in parameters.items()}
     largest: dict[str, float] = {}
     for name, size in sizes.items():
-        link = name.rsplit(".", 2)[0]
+        link = link_of(name)
         largest[link] = max(size, largest.get(link, 0.0))
-    return {name: size or largest[name.rsplit(".", 2)[0]] or 1.0 for name, size in sizes.items()}
+    return {name: size or largest[link_of(name)] or 1.0 for name, size in sizes.items()}
 
 
 @final
@@ -191,8 +196,9 @@ class _Run:
         """Write a dev evaluation down, and keep the parameters if it is the best."""
         if journal is not None:
             journal.write(self.done, "dev", dev.figures)
-        if dev.score > self.score or not self.score:
-            self.score, self.best_step, self.worse = dev.score, self.done, 0
+        score = tuple(-math.inf if math.isnan(value) else value for value in dev.score)
+        if score > self.score or not self.score:
+            self.score, self.best_step, self.worse = score, self.done, 0
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
         else:
             self.worse += 1
@@ -225,8 +231,8 @@ class _Run:
                 )
         if (made_with := state.get("frozen", "")) != self._frozen:
             raise CheckpointError(
-                f"the checkpoint of step {done} was made beside other frozen models or links ({made_with[:16]}…, here "
-                f"{self._frozen[:16]}…). Resume with the system that it was made with."
+                f"the checkpoint of step {done} was made beside other frozen models, links, words or examples "
+                f"({made_with[:16]}…, here {self._frozen[:16]}…). Resume with what it was made with."
             )
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[f"parameter.{name}"])

@@ -71,7 +71,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         batch_of=trainer.batch_of,
         minutes=config.minutes,
         team=team,
-        frozen=frozen_digest(system, trainer.parameters),
+        frozen=frozen_digest(system, trainer.parameters, split.train),
     )
     if team.is_first:
         trained = "the outer links and the inner links" if config.train_inner else "the outer links"
@@ -108,7 +108,6 @@ def retell(system: System, config: OuterConfig) -> None:
     """Let the system's own file say the rounds and latent steps that it is trained with."""
     assert config.rounds is not None and config.latent_steps is not None, "resolved"
     told: dict[str, Any] = {"rounds": config.rounds, "latent_steps": config.latent_steps}
-    told["max_new_tokens"] = min(system.spec.max_new_tokens, config.max_new_tokens)
     system.spec = replace(system.spec, table=dict(system.spec.table) | told, **told)
 
 
@@ -160,7 +159,13 @@ class OuterTrainer:
         if self.config.objective != "rollout":
             channels.append(self._channel("teacher_forced", self.examples, stages[0]))
         answerer = self.system.backbones[self.system.pattern.answerer]
-        for example in sorted((*self.examples, *dev), key=lambda example: -_size(example))[:8]:
+        for text in (example.answer_in(rounds) for example in dev):
+            if (length := len(answerer.encode(text))) > self.config.max_new_tokens:
+                raise ConfigError(
+                    f"max_new_tokens is {self.config.max_new_tokens}, but the dev answer {text[:40]!r} has {length} "
+                    "tokens and would always be wrong. Raise max_new_tokens."
+                )
+        for example in _longest((*self.examples, *dev), self.system.pattern.roles):
             answer = max(len(answerer.encode(text)) + 1 for text in (example.answer, *example.answers))
             for channel in channels:
                 check_lengths(
@@ -267,10 +272,12 @@ def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
     return found
 
 
-def _size(example: Example) -> int:
-    texts = (
-        example.question.text,
-        *example.question.context.values(),
-        max((example.answer, *example.answers), key=len),
-    )
-    return sum(map(len, texts))
+def _longest(examples: Sequence[Example], roles: Sequence[str], *, each: int = 8) -> list[Example]:
+    """For every role the examples that give it most to read, in characters; who speaks also has the answer."""
+
+    def size(example: Example, role: str) -> int:
+        answer = max(map(len, (example.answer, *example.answers)))
+        return len(example.question.text) + len(example.question.context.get(role, "")) + answer
+
+    found = {id(e): e for role in roles for e in sorted(examples, key=lambda e: -size(e, role))[:each]}
+    return list(found.values())
