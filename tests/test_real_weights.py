@@ -11,6 +11,7 @@ import torch
 from platformdirs import user_cache_path
 
 from rmas.backbone import HFBackbone
+from rmas.checkpoint import load_links
 from rmas.engine import Agent, Heads, LatentChannel, Sampling, read, rollout, run, speak
 from rmas.prompt import Question
 from rmas.settings import RunConfig
@@ -22,7 +23,7 @@ from rmas.system import System, open_backbone, start_links
 pytestmark = [pytest.mark.weights, pytest.mark.enable_socket]
 
 CACHE = user_cache_path("rmas")
-SYSTEMS = ("smol", "smol-mixture", "smol-distillation", "smol-deliberation", "smol-qwen")
+SYSTEMS = ("smol", "smol-untrained", "smol-mixture", "smol-distillation", "smol-deliberation", "smol-qwen")
 QUESTIONS = (Question(text="What is the capital of France?"), Question(text="How many minutes are there in two hours?"))
 
 
@@ -38,7 +39,10 @@ def backbones() -> dict[str, HFBackbone]:
 def system_of(name: str, backbones: Mapping[str, HFBackbone]) -> System:
     spec = load_spec(name)
     system = System(spec, {role: backbones[entry.source.name] for role, entry in spec.roles.items()})
-    start_links(system, cache=CACHE)
+    if spec.links is None:
+        start_links(system, cache=CACHE)
+    else:
+        load_links(system, spec.links)
     return system
 
 
@@ -99,7 +103,7 @@ def test_every_pattern_answers_on_real_weights(name: str, rounds: int, backbones
 
 
 def test_smol_reads_a_plain_fact_right_through_either_channel(backbones: Mapping[str, HFBackbone]) -> None:
-    system = system_of("smol", backbones)
+    system = system_of("smol-untrained", backbones)
     for channel in ("latent", "text"):
         solver = RecursiveSolver(
             system,

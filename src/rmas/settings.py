@@ -1,6 +1,7 @@
 """What a run may be told: rounds, channel, sampling, dtype. Checked here, before anything heavy loads. No torch."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -11,7 +12,14 @@ if TYPE_CHECKING:
 
 CHANNELS = ("latent", "text")
 Control = Literal["shuffled", "mean", "rotated", "covariance", "noise", "zeroed"]
-CONTROLS: tuple[Control, ...] = get_args(Control)
+CONTROLS: Mapping[Control, str] = {  # -> what then stands in the messages' place
+    "shuffled": "messages of another question",
+    "mean": "the batch's mean message",
+    "rotated": "messages turned at random",
+    "covariance": "noise of the messages' covariance",
+    "noise": "noise of the messages' norm",
+    "zeroed": "messages zeroed",
+}
 Condition = Literal["none", "shuffled", "mean", "rotated", "covariance", "noise", "zeroed", "alone"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under each control, and the answerer alone
 Memory = Literal["latest", "sum", "all"]

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rmas.errors import CheckpointError
+from rmas.settings import CONTROLS
 from rmas.train.facts import CardFacts
 from rmas.train.journal import CURVES
 
 CARD = "README.md"
-_CONTROLS = {
-    "accuracy_shuffled": "messages of another question",
-    "accuracy_zeroed": "messages zeroed",
-    "accuracy_noise": "noise of the messages' norm",
-}
+_CONTROLS = {f"accuracy_{control}": told for control, told in CONTROLS.items()}
 
 
 def write_card(folder: Path, facts: CardFacts) -> None:

@@ -149,7 +149,7 @@ class OuterConfig(LoopConfig):
         for name in ("target_cap", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for probe in self.probes:
-            _require_known("probe", probe, CONTROLS)
+            _require_known("probe", probe, tuple(CONTROLS))
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
 
 

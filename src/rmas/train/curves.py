@@ -9,19 +9,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmas.settings import CONTROLS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Lines = Sequence[Mapping[str, Any]]
 
-# A dev figure -> what the picture calls it.
-_ACCURACIES = {
-    "accuracy": "the messages",
-    "accuracy_shuffled": "another question's",
-    "accuracy_zeroed": "zeros",
-    "accuracy_noise": "noise of their norm",
-}
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind
+# A dev figure -> what the picture calls it; colours that the colour-blind tell apart.
+_ACCURACIES = {"accuracy": "the messages"} | {f"accuracy_{control}": told for control, told in CONTROLS.items()}
+_COLOURS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#5a5a5a",
+)  # told apart by the colour-blind
 _LOOK: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,
