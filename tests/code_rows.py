@@ -281,6 +281,21 @@ TRICKS = {
         """,
         PAIRS,
     ),
+    "returns a fraction that is spelt long": (
+        """
+        import fractions
+        class Fraction(fractions.Fraction):
+            def __str__(self): return '1e3000000000'
+        def pairs(xs, total): return Fraction(1)
+        """,
+        PAIRS,
+    ),
+    "returns keys that all collide": (
+        """
+        def pairs(xs, total): return {n * ((1 << 61) - 1) for n in range(2000)}
+        """,
+        PAIRS,
+    ),
     "talks without end": (
         """
         import os, sys

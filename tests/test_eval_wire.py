@@ -182,3 +182,26 @@ def test_every_name_that_is_given_exists_and_is_none_of_pythons_own() -> None:
         scope: dict[str, Any] = {}
         exec(f"from {name} import {', '.join(words.split())}", scope)
         assert not set(words.split()) & set(vars(builtins))
+
+
+def test_keys_that_all_collide_are_given_up() -> None:
+    modulus = (1 << 61) - 1  # of Python's hashes of integers: all of these hash to 0
+    message = {"set": [encode(number * modulus, no_object) for number in range(60_000)]}
+    with pytest.raises(WireError, match="takes too long"):
+        decode(message, no_object, seconds=0.2)
+
+
+def test_fractions_are_sent_as_they_are_and_never_as_text() -> None:
+    class Sly(Fraction):
+        def __str__(self) -> str:
+            return "1e3000000000"
+
+    assert decode(encode(Sly(3, 6), no_object), no_object) == Fraction(1, 2)
+    with pytest.raises(WireError, match="ValueError"):
+        decode({"Fraction": ["0x" + "f" * 30_000, "0x3"]}, no_object)
+    with pytest.raises(WireError, match="ZeroDivisionError"):
+        decode({"Fraction": ["0x1", "0x0"]}, no_object)
+
+
+def no_object(value: Any) -> int:
+    raise AssertionError(f"{value!r} is a plain value")

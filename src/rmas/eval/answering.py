@@ -109,7 +109,7 @@ class Caller:
     def _reply(self, seconds: float) -> object:
         reply = self._wire.receive(seconds)
         if isinstance(reply, dict) and "value" in reply:
-            return decode(reply["value"], Unsent)
+            return decode(reply["value"], Unsent, seconds=self._seconds)
         if isinstance(reply, dict) and isinstance(reply.get("error"), list):
             raise FailedError(": ".join(part for part in reply["error"] if isinstance(part, str))[:300])
         raise FailedError("no answer")

@@ -5,14 +5,16 @@ compare was made by the tests' own interpreter, and no `__eq__` of a program eve
 """
 
 import json
+import math
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, final
 
 LONGEST = 8 << 20  # bytes of a line
+_LONGEST_FRACTION = 20_000  # hexadecimal digits of either part
 _EXACT = 1 << 63  # larger numbers are written in hexadecimal, which has no limit on digits
 
 
@@ -42,40 +44,72 @@ def encode(value: Any, keep: Callable[[Any], int]) -> Any:
         return {"complex": [value.real, value.imag]}
     if isinstance(value, bytes | bytearray):
         return {"bytes": value.hex()}
-    if isinstance(value, Decimal | Fraction):
-        return {type(value).__name__: str(value)}
+    if isinstance(value, Fraction):
+        return {"Fraction": [hex(value.numerator), hex(value.denominator)]}
+    if isinstance(value, Decimal):
+        return {"Decimal": str(value)}
     if type(value).__module__ == "numpy":
         return encode(value.tolist(), keep)
     return {"object": keep(value)}
 
 
-def decode(data: Any, find: Callable[[int], Any]) -> Any:
-    """The value that `encode` was given. `find`: what stands for an object by its number. Raises WireError."""
+def decode(data: Any, find: Callable[[int], Any], *, seconds: float = math.inf) -> Any:
+    """The value that `encode` was given. `find`: what stands for an object by its number. Raises WireError.
+
+    Who sends may be hostile: keys whose hashes all collide make a set of many take hours. Hence `seconds`, and a limit
+    on the digits of a fraction, whose greatest common divisor is sought.
+    """
     try:
-        return _decode(data, find)
-    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as problem:
+        return _Decoder(find, time.monotonic() + seconds).value(data)
+    except (ArithmeticError, AttributeError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as problem:
         raise WireError(f"no value: {type(problem).__name__}") from None
 
 
-def _decode(data: Any, find: Callable[[int], Any]) -> Any:
-    if isinstance(data, list):
-        return [_decode(item, find) for item in data]
-    if not isinstance(data, dict):
-        return data
-    ((name, content),) = data.items()
-    if name in _PARTS:
-        return _PARTS[name]([_decode(item, find) for item in content])
-    return find(content) if name == "object" else _WHOLE[name](content)
+@final
+class _Decoder:
+    def __init__(self, find: Callable[[int], Any], until: float) -> None:
+        self._find, self._until = find, until
+
+    def value(self, data: Any) -> Any:
+        if isinstance(data, list):
+            return [self.value(item) for item in data]
+        if not isinstance(data, dict):
+            return data
+        ((name, content),) = data.items()
+        if name == "object":
+            return self._find(content)
+        if name == "tuple":
+            return tuple([self.value(item) for item in content])
+        if name == "dict":
+            return self._keyed((self.value(key), self.value(item)) for key, item in content)
+        if name in ("set", "frozenset"):
+            keys = self._keyed((self.value(item), None) for item in content)
+            return set(keys) if name == "set" else frozenset(keys)
+        return _WHOLE[name](content)
+
+    def _keyed(self, pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for number, (key, value) in enumerate(pairs):
+            found[key] = value
+            if number % 64 == 63 and time.monotonic() > self._until:
+                raise WireError("a value that takes too long to read")
+        return found
 
 
-_PARTS: Mapping[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
+def _fraction(parts: list[str]) -> Fraction:
+    if max(map(len, parts)) > _LONGEST_FRACTION:
+        raise ValueError("a fraction of too many digits")
+    numerator, denominator = (int(text, 16) for text in parts)
+    return Fraction(numerator, denominator)
+
+
 _WHOLE: Mapping[str, Callable[[Any], Any]] = {
     "int": lambda text: int(text, 16),
     "range": lambda parts: range(*parts),
     "complex": lambda parts: complex(*parts),
     "bytes": bytes.fromhex,
     "Decimal": Decimal,
-    "Fraction": Fraction,
+    "Fraction": _fraction,
 }
 
 
