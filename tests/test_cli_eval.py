@@ -35,6 +35,7 @@ def test_echo_is_right_where_the_question_ends_with_its_answer(tmp_path: Path, d
     assert summary["task"]["source"] == data
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "config.toml",
+        "origin.json",
         "samples.jsonl",
         "sessions.jsonl",
         "summary.json",

@@ -120,4 +120,4 @@ def test_greedy_answers_do_not_depend_on_batch_size_or_order(tmp_path: Path) -> 
     alone = texts(sums, tmp_path / "alone", batch_size=1)
     assert alone == texts(sums[::-1], tmp_path / "three", batch_size=3)
     assert alone == texts(sums, tmp_path / "all", batch_size=8)
-    assert len(set(alone.values())) > 4
+    assert len(set(alone.values())) > 2

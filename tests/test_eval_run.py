@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_every_sample_is_answered_graded_and_counted() -> None:
 
 def test_batches_do_not_depend_on_the_order_of_the_samples() -> None:
     assert batches(SUMS, 4) == batches(SUMS[::-1], 4)
-    assert [len(batch) for batch in batches(SUMS, 4)] == [4, 4, 2]
+    assert [len(batch) for batch in batches(SUMS, 4)] == [3, 3, 4]  # none is left alone
 
 
 def test_records_say_what_was_said_and_why(tmp_path: Path) -> None:
@@ -105,7 +106,7 @@ def test_a_line_that_a_kill_cut_is_made_again_in_the_company_that_it_had(tmp_pat
     (tmp_path / SAMPLES).write_bytes(lines[:-cut])
     second = Adder()
     assert evaluate(second, TASK, config(), samples=SUMS, out=tmp_path) == whole
-    assert [len(batch) for batch in second.asked] == [2]  # the last batch, whole
+    assert [len(batch) for batch in second.asked] == [4]  # the last batch, whole
     assert sorted((tmp_path / SAMPLES).read_bytes().splitlines()) == sorted(lines.splitlines())
 
 
@@ -113,6 +114,20 @@ def test_a_finished_run_asks_nobody(tmp_path: Path) -> None:
     whole = evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
     second = Adder(dies_after=0)
     assert evaluate(second, TASK, config(), samples=SUMS, out=tmp_path) == whole
+
+
+def test_records_of_other_questions_are_not_gone_on_with(tmp_path: Path) -> None:
+    evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
+    others = [replace(SUMS[0], target=Target(answers=("77",))), *SUMS[1:]]
+    with pytest.raises(ConfigError, match=r"s0 was another question, or had another answer, when it was asked"):
+        evaluate(Adder(), TASK, config(), samples=others, out=tmp_path)
+
+
+def test_records_of_other_links_are_not_gone_on_with(tmp_path: Path) -> None:
+    evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS, facts={"digest": "aa", "name": "one"})
+    evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS, facts={"digest": "aa", "name": "two"})
+    with pytest.raises(ConfigError, match="its links was aa, now bb"):
+        evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS, facts={"digest": "bb"})
 
 
 def test_a_smaller_limit_reads_what_is_there_of_it(tmp_path: Path) -> None:

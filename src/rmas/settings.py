@@ -14,7 +14,7 @@ CHANNELS = ("latent", "text")
 Control = Literal["shuffled", "mean", "rotated", "covariance", "noise", "zeroed"]
 CONTROLS: Mapping[Control, str] = {  # -> what then stands in the messages' place
     "shuffled": "messages of another question",
-    "mean": "the batch's mean message",
+    "mean": "the mean of other questions' messages",
     "rotated": "messages turned at random",
     "covariance": "noise of the messages' covariance",
     "noise": "noise of the messages' norm",

@@ -145,6 +145,8 @@ def _open(
     spec = solver.system.spec
     facts: dict[str, Any] = {"name": spec.name, "digest": solver.system.digest(), "prompts": spec.pack.name}
     facts |= {"models": {role: entry.source.name for role, entry in spec.roles.items()}}
+    facts["dtype"] = {role: str(backbone.dtype) for role, backbone in solver.system.backbones.items()}
+    facts["device"] = {role: str(backbone.device) for role, backbone in solver.system.backbones.items()}
     return solver, facts | {"notes": list(solver.system.notes)}
 
 

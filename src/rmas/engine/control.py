@@ -1,7 +1,7 @@
 """Controls: the same run with what the messages say taken away. What still works then did not need them.
 
 shuffled    every question reads the messages of another one of its batch
-mean        every question reads the batch's mean message, position by position
+mean        every question reads the mean of the other questions' messages, position by position
 rotated     every vector is turned by one random rotation, the same for all: lengths and angles stay, directions do not
 covariance  every vector is drawn from a Gaussian with the mean and covariance of the batch's vectors
 noise       every vector is replaced by Gaussian noise of its own length
@@ -54,10 +54,14 @@ class Controlled:
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         thought = self.channel.think(agent, prompts, inbox, heads, salt)
         thought = thought._replace(salts=tuple(f"{salt} {prompt.head}" for prompt in prompts))
-        if self.control != "shuffled" or thought.message is None:
+        if self.control not in ("shuffled", "mean") or thought.message is None:
             return thought
         if len(prompts) < 2:
-            raise ConfigError("control is shuffled, but this batch holds one question. Ask two or more together.")
+            raise ConfigError(
+                f"control is {self.control}, but this batch holds one question. Ask two or more together."
+            )
+        if self.control == "mean":
+            return thought
         if isinstance(thought.message, Tensor):
             return thought._replace(message=thought.message.roll(1, dims=0))
         return thought._replace(message=[*thought.message[-1:], *thought.message[:-1]])
@@ -75,7 +79,8 @@ class Controlled:
 
 
 def _mean(z_BMD: Tensor, generators: Sequence[Generator], seed: int) -> Tensor:
-    return z_BMD.mean(0, keepdim=True).expand_as(z_BMD)
+    others_BMD: Tensor = (z_BMD.sum(0, keepdim=True) - z_BMD) / (len(z_BMD) - 1)
+    return others_BMD
 
 
 def _rotated(z_BMD: Tensor, generators: Sequence[Generator], seed: int) -> Tensor:

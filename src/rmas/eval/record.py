@@ -15,19 +15,20 @@ from rmas.errors import ConfigError
 from rmas.eval.grade import Verdict
 from rmas.eval.machine import Session
 
-SAMPLES, SESSIONS, SUMMARY = "samples.jsonl", "sessions.jsonl", "summary.json"
+SAMPLES, SESSIONS, SUMMARY, ORIGIN = "samples.jsonl", "sessions.jsonl", "summary.json", "origin.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """One sample of one question: what was said, what was read in it, both verdicts, and what it took.
 
-    `prompt` is a digest of what the answerer read. A question's samples share one run: its turns stand with the first
-    of them (`sample` 0), whose token counts are those of all its samples.
+    `question` is a digest of question and target, `prompt` of what the answerer read. A question's samples share one
+    run: its turns stand with the first of them (`sample` 0), whose token counts are those of all its samples.
     """
 
     id: str
     sample: int
+    question: str
     prompt: str
     text: str
     extracted: str | None
@@ -52,6 +53,27 @@ class Record:
         return self.finish == "length"
 
 
+def check_origin(folder: Path, origin: Mapping[str, str]) -> None:
+    """Note what a run's records come from when it begins; refuse, when it goes on, anything else.
+
+    `origin`: names and digests of what no setting says, such as the links and the questions. Raises ConfigError.
+    """
+    path = folder / ORIGIN
+    if not path.exists():
+        _replace(path, json.dumps(dict(origin), indent=2))
+        return
+    try:
+        began = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem}). Use a new folder.") from None
+    for name in sorted(origin.keys() & began.keys()):
+        if origin[name] != began[name]:
+            raise ConfigError(
+                f"{folder}: its {name} was {str(began[name])[:16]}, now {origin[name][:16]}. Go on with what it began "
+                "with, or use a new folder."
+            )
+
+
 def append_records(folder: Path, records: Iterable[Record]) -> None:
     """Write a batch's lines in one go, on disk when this returns; what a kill left of a line is cut off first.
 
@@ -73,12 +95,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Put summary.json in place, whole or not at all. Raises ConfigError where the folder cannot be written."""
-    path, unfinished = folder / SUMMARY, folder / f"{SUMMARY}.partial"
-    try:
-        unfinished.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as problem:
-        raise _unwritable(path, problem) from None
+    _replace(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
 
 
 def read_records(folder: Path) -> dict[tuple[str, int], Record]:
@@ -88,18 +105,28 @@ def read_records(folder: Path) -> dict[tuple[str, int], Record]:
         return {}
     found: dict[tuple[str, int], Record] = {}
     known = {part.name for part in fields(Record)}
-    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8").split("\n")[:-1]
+    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8", "backslashreplace").split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             table = json.loads(line)
             own = {key: value for key, value in table.items() if key in known}
             record = Record(**{**own, "turns": tuple(table["turns"])})
-        except (json.JSONDecodeError, TypeError, KeyError) as problem:
+        except (ValueError, TypeError, KeyError, AttributeError) as problem:
             raise ConfigError(
                 f"{path}:{number}: no record ({problem}). Delete the line; its sample will be run again."
             ) from None
         found.setdefault(record.key, record)
     return found
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a file in place, whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.partial")
+    try:
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
 
 
 def _whole_size(path: Path) -> int:

@@ -5,6 +5,7 @@ before. A resumed run asks a batch that is not whole again as it was, so that ev
 would have had, and writes only what is missing.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,13 +16,22 @@ from rmas.eval.code import grade_code
 from rmas.eval.config import EvalConfig
 from rmas.eval.grade import Grade, grade
 from rmas.eval.machine import Session, measured, versions
-from rmas.eval.record import Record, append_records, note_session, read_records, read_sessions, write_summary
+from rmas.eval.record import (
+    Record,
+    append_records,
+    check_origin,
+    note_session,
+    read_records,
+    read_sessions,
+    write_summary,
+)
 from rmas.eval.statistics import wilson
 from rmas.eval.summary import summarise
 from rmas.eval.task import Sample, Task, find_task, load_samples
 from rmas.solver import Answer, Solver
 from rmas.tools.sandbox import Sandbox, find_sandbox
 
+_DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
 
@@ -34,22 +44,28 @@ def evaluate(
     out: Path | None = None,
     sandbox: Sandbox | None = None,
     report: Report | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Answer and grade every sample of `task`, or of the task of that name; -> the figures of `summarise`.
 
     `samples`: where they are loaded already. `out`: a folder that exists; its records are kept, and those that stand
-    there are not made again. `sandbox`: what code tasks need; None: this machine's. Of `config` the solver's own part
-    (rounds, sampling) is not looked at: a solver has its settings. Raises ConfigError, and whatever the solver raises;
-    batches that were finished stay on disk.
+    there are not made again. They are refused where they are of other questions, or of another `origin`: names and
+    digests of what else the answers depend on. `sandbox`: what code tasks need; None: this machine's. Of `config` the
+    solver's own part (rounds, sampling) is not looked at: a solver has its settings. Raises ConfigError, and whatever
+    the solver raises; batches that were finished stay on disk.
     """
     task = find_task(task) if isinstance(task, str) else task
     config = EvalConfig(task=task.name) if config is None else config
     if task.format == "code" and sandbox is None:
         sandbox = find_sandbox(allow_unsafe=config.unsafe_run_code_without_sandbox)
     samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
+    if out is not None:
+        check_origin(out, {"task's version": task.version, **(origin or {})})
     records = {} if out is None else dict(read_records(out))
     wanted = {(sample.id, number) for sample in samples for number in range(config.samples)}
     records = {key: record for key, record in records.items() if key in wanted}
+    if out is not None:
+        _check_questions(out, records, samples)
     for batch in batches(samples, config.batch_size):
         missing = [sample for sample in batch if any((sample.id, n) not in records for n in range(config.samples))]
         if not missing:
@@ -88,7 +104,9 @@ def evaluate_into(
     session = Session()
     try:
         with measured(session):
-            result = evaluate(solver, task, config, samples=samples, out=out, sandbox=sandbox, report=report)
+            result = evaluate(
+                solver, task, config, samples=samples, out=out, sandbox=sandbox, report=report, origin=_origin(facts)
+            )
     finally:
         note_session(out, session)
     source = config.data or task.source
@@ -105,10 +123,36 @@ def evaluate_into(
     return summary
 
 
+def _check_questions(out: Path, records: Mapping[tuple[str, int], Record], samples: Sequence[Sample]) -> None:
+    """Raises ConfigError where a record is of another question, or of another target, than the sample of its name."""
+    digests = {sample.id: _digest(sample) for sample in samples}
+    for record in records.values():
+        if record.question != digests[record.id]:
+            raise ConfigError(
+                f"{out}: {record.id} was another question, or had another answer, when it was asked. Go on with the "
+                "data that the run began with, or use a new folder."
+            )
+
+
+def _digest(sample: Sample) -> str:
+    text = repr((sample.question, sample.target))
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def _origin(facts: Mapping[str, Any]) -> dict[str, str]:
+    """What of a system's facts its answers depend on."""
+    return {told: str(facts[name]) for name, told in _DECISIVE.items() if name in facts}
+
+
 def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Samples of like length together: by length, then by id, so that their order does not matter."""
+    """Samples of like length together: by length, then by id, so that their order does not matter.
+
+    As few batches as `size` allows, all alike in size to one: a last one of one question would have nobody to shuffle
+    messages with.
+    """
     ordered = sorted(samples, key=lambda sample: (len(sample.question.text), sample.id))
-    return [ordered[first : first + size] for first in range(0, len(ordered), size)]
+    count = -(-len(ordered) // size)
+    return [ordered[len(ordered) * i // count : len(ordered) * (i + 1) // count] for i in range(count)]
 
 
 def graded(
@@ -139,6 +183,7 @@ def _record(sample: Sample, answer: Answer, number: int, found: Grade) -> Record
     return Record(
         id=sample.id,
         sample=number,
+        question=_digest(sample),
         prompt=answer.prompt,
         text=answer.samples[number],
         extracted=found.extracted,
