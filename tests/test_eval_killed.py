@@ -1,34 +1,23 @@
 """Runs on a real (tiny) system: killed at random moments they end as if nothing had happened, in any company."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval_zoo import SUM_TASK
+from processes import printed_by
 from rmas.eval.config import EvalConfig
 from rmas.eval.run import evaluate
-from rmas.eval.task import Sample, Target, Task
+from rmas.eval.task import Sample, Target
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solvers import open_solver
 
-TASK = Task(
-    name="sums",
-    format="exact",
-    kind="math",
-    source="hf:nobody/sums",
-    read=lambda row: None,
-    size=None,
-    max_new_tokens=6,
-    about="sums of our own",
-    citation="none",
-    version="1",
-)
+TASK = replace(SUM_TASK, format="exact", max_new_tokens=6)
 SUMS = [
     Sample(
         id=f"s{number}",
@@ -92,16 +81,7 @@ def solver(config: EvalConfig) -> Any:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_run_killed_three_times_ends_with_the_same_summary(tmp_path: Path) -> None:
-    paths = os.pathsep.join(path for path in [str(Path(__file__).parent), *sys.path] if path)
-    done = subprocess.run(
-        [sys.executable, "-c", KILLS, str(tmp_path), "0"],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=190,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [-9, -9, -9, 0, 0], done.stderr
+    assert printed_by(KILLS, str(tmp_path), "0") == [-9, -9, -9, 0, 0]
     assert json.loads((tmp_path / "out.json").read_text()) == json.loads((tmp_path / "whole.json").read_text())
     rows = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
     assert len({(row["id"], row["sample"]) for row in rows}) == len(rows) == 48

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eval_zoo import SUM_TASK as TASK
 from rmas.engine import Trace, Turn
 from rmas.errors import ConfigError
 from rmas.eval.config import EvalConfig
@@ -16,18 +17,6 @@ from rmas.eval.task import Sample, Target, Task
 from rmas.prompt import Question
 from rmas.solver import Answer
 
-TASK = Task(
-    name="sums",
-    format="number",
-    kind="math",
-    source="hf:nobody/sums",
-    read=lambda row: None,
-    size=None,
-    max_new_tokens=8,
-    about="sums of our own",
-    citation="none",
-    version="1",
-)
 SUMS = [Sample(id=f"s{n}", question=Question(text=f"{n}"), target=Target(answers=(str(n),))) for n in range(40)]
 
 

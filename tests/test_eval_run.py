@@ -8,29 +8,18 @@ from typing import Any
 
 import pytest
 
+from eval_zoo import SUM_TASK as TASK
 from rmas.engine import Trace, Turn
 from rmas.errors import ConfigError
 from rmas.eval.config import EvalConfig
 from rmas.eval.record import SAMPLES, SESSIONS, SUMMARY, read_records
 from rmas.eval.run import batches, evaluate, evaluate_into
 from rmas.eval.summary import majority, summarise
-from rmas.eval.task import Sample, Target, Task
+from rmas.eval.task import Sample, Target
 from rmas.prompt import Question
 from rmas.solver import Answer
 from rmas.solvers import EchoSolver
 
-TASK = Task(
-    name="sums",
-    format="number",
-    kind="math",
-    source="hf:nobody/sums",
-    read=lambda row: None,
-    size=None,
-    max_new_tokens=8,
-    about="sums of our own",
-    citation="none",
-    version="1",
-)
 SUMS = [
     Sample(id=f"s{n}", question=Question(text=f"{n} + {n}?" + " " * n), target=Target(answers=(str(2 * n),)))
     for n in range(10)

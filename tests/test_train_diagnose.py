@@ -16,8 +16,9 @@ from rmas.errors import CheckpointError, ConfigError
 from rmas.link import Link, SoftToken, fit_affine
 from rmas.system import System
 from rmas.train.config import OuterConfig
-from rmas.train.diagnose import FILE, Drift, Reach, Tapped, diagnose, probe, summarise, text_surrogate
+from rmas.train.diagnose import FILE, Drift, Reach, Tapped, diagnose, probe, summarise
 from rmas.train.objective import outer_loss
+from rmas.train.surrogate import text_surrogate
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, sums_file
 from zoo import assert_close, backbone, noise, snapshot, tiny_system
 

@@ -20,7 +20,7 @@ CONTROLS: Mapping[Control, str] = {  # -> what then stands in the messages' plac
     "noise": "noise of the messages' norm",
     "zeroed": "messages zeroed",
 }
-Condition = Literal["none", "shuffled", "mean", "rotated", "covariance", "noise", "zeroed", "alone"]
+Condition = Literal["none", Control, "alone"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under each control, and the answerer alone
 Memory = Literal["latest", "sum", "all"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)

@@ -58,6 +58,11 @@ class SystemSpec:
         """Every message is a learned constant: nobody but the answerer has to read anything."""
         return bool(self.outer) and set(self.outer.values()) == {CONSTANT}
 
+    @property
+    def has_constant(self) -> bool:
+        """Some message is a learned constant, or stands beside one: of as many vectors as there are latent steps."""
+        return any(design.endswith(CONSTANT) for design in self.outer.values())
+
     def placed(self, *, device: str, dtype: str) -> "SystemSpec":
         """The same system with `device` and `dtype` for every role whose file leaves them to the machine."""
         check_dtype(dtype)

@@ -11,12 +11,12 @@ from rmas.cli.fetch import make_ready
 from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import note, print_json, progress, table, training_progress
+from rmas.settings import CONDITIONS
 
 if TYPE_CHECKING:
     from rmas.eval.config import EvalConfig
     from rmas.eval.task import Task
     from rmas.solvers import EchoSolver, RecursiveSolver
-    from rmas.tools.sandbox import Sandbox
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     control: Annotated[
         str | None,
         typer.Option(
-            metavar="none|shuffled|mean|rotated|covariance|noise|zeroed|alone",
+            metavar="|".join(CONDITIONS),
             help="What is done to the messages.",
             show_default="none",
         ),
@@ -58,6 +58,7 @@ def evaluate(
 ) -> None:
     """Answer a task's questions, grade the answers, and say how sure the figures are."""
     from rmas.configfile import load_config
+    from rmas.eval.code import sandbox_for
     from rmas.eval.config import FREE, EvalConfig
     from rmas.eval.task import find_task, load_samples
     from rmas.runfolder import claim_folder
@@ -71,7 +72,7 @@ def evaluate(
         shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
         note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
     questions = load_samples(found, data=settings.data, limit=settings.limit)
-    sandbox = _sandbox(found, settings)
+    sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
     claim_folder(out, settings, resume=resume, free=FREE)
     opened, facts = _open(settings, device=device, dtype=dtype, cache=cache_folder(cache))
 
@@ -100,15 +101,6 @@ def _resolved(settings: "EvalConfig", task: "Task") -> "EvalConfig":
     fixed["message_tokens"] = spec.message_tokens
     fixed["max_new_tokens"] = task.max_new_tokens
     return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
-
-
-def _sandbox(task: "Task", settings: "EvalConfig") -> "Sandbox | None":
-    """What a code task runs programs in; raises ConfigError where there is none."""
-    if task.format != "code":
-        return None
-    from rmas.tools.sandbox import find_sandbox
-
-    return find_sandbox(allow_unsafe=settings.unsafe_run_code_without_sandbox)
 
 
 def _open(

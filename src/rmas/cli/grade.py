@@ -24,21 +24,19 @@ def grade(
     ] = False,
 ) -> None:
     """Grade outputs made elsewhere: one JSON object with the counts of both readings."""
+    from rmas.eval.code import sandbox_for
     from rmas.eval.outside import counts, grade_rows, told
+    from rmas.eval.record import replace_file
     from rmas.eval.task import find_task, load_samples
     from rmas.rows import read_file
-    from rmas.tools.sandbox import find_sandbox
 
     found = find_task(task)
     rows = read_file(str(file))
     needs_samples = found.format == "code" or any("target" not in row.fields for row in rows)
     samples = load_samples(found, data=data) if needs_samples else []
-    sandbox = find_sandbox(allow_unsafe=unsafe) if found.format == "code" else None
-    grades = grade_rows(found, rows, samples=samples, sandbox=sandbox, jobs=jobs)
+    grades = grade_rows(found, rows, samples=samples, sandbox=sandbox_for(found, allow_unsafe=unsafe), jobs=jobs)
     print_json(counts(found, grades))
     if out is not None:
         lines = [json.dumps(told(row, verdict), ensure_ascii=False) for row, verdict in zip(rows, grades, strict=True)]
-        unfinished = out.with_name(out.name + ".partial")
-        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        unfinished.replace(out)
+        replace_file(out, "\n".join(lines))
         note(f"{len(rows)} rows with verdicts are in {out}")

@@ -22,12 +22,12 @@ from rmas.errors import ConfigError
 from rmas.eval.answering import WIRE, Caller, FailedError, answering, source, ways_to_build
 from rmas.eval.compare import same_output, same_value
 from rmas.eval.fences import find_program
-from rmas.eval.grade import Grade, Verdict
+from rmas.eval.grade import Grade, Verdict, grade
 from rmas.eval.inside.wire import WireError
 from rmas.eval.prelude import prelude
-from rmas.eval.task import CodeTests, Target
+from rmas.eval.task import CodeTests, Target, Task
 from rmas.eval.tasks.livecode import read_cases
-from rmas.tools import Limits, Outcome, Sandbox
+from rmas.tools import Limits, Outcome, Sandbox, find_sandbox
 
 MEMORY_MIB = 1024
 PATIENCE = 2.0  # by the clock, times the limit of processor time: on a busy machine a right program stays right
@@ -45,6 +45,21 @@ class Tried(NamedTuple):
 
     passed: bool
     detail: str = ""
+
+
+def sandbox_for(task: Task, *, allow_unsafe: bool = False) -> Sandbox | None:
+    """This machine's sandbox for a code task, None for others. Raises ConfigError where it cannot be set up."""
+    return find_sandbox(allow_unsafe=allow_unsafe) if task.format == "code" else None
+
+
+def grade_texts(
+    task: Task, texts: Sequence[str], targets: Sequence[Target], *, sandbox: Sandbox | None, jobs: int
+) -> list[Grade]:
+    """One grade a text, by the grader of `task`. Code tasks come with a sandbox."""
+    if task.format != "code":
+        return [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
+    assert sandbox is not None, "a code task comes with a sandbox"
+    return grade_code(texts, targets, sandbox=sandbox, jobs=jobs)
 
 
 def grade_code(texts: Sequence[str], targets: Sequence[Target], *, sandbox: Sandbox, jobs: int) -> list[Grade]:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rmas.errors import ConfigError, unknown
-from rmas.eval.code import grade_code
-from rmas.eval.grade import Grade, grade
+from rmas.eval.code import grade_texts
+from rmas.eval.grade import Grade
 from rmas.eval.statistics import estimate
 from rmas.eval.task import Sample, Target, Task
 from rmas.rows import Row
@@ -24,10 +24,7 @@ def grade_rows(
     known = {sample.id: sample.target for sample in samples}
     targets = [_target(task, row, known) for row in rows]
     texts = [_text(row) for row in rows]
-    if task.format == "code":
-        assert sandbox is not None, "a code task comes with a sandbox"
-        return grade_code(texts, targets, sandbox=sandbox, jobs=jobs)
-    return [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
+    return grade_texts(task, texts, targets, sandbox=sandbox, jobs=jobs)
 
 
 def counts(task: Task, grades: Sequence[Grade]) -> dict[str, Any]:

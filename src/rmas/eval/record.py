@@ -60,7 +60,7 @@ def check_origin(folder: Path, origin: Mapping[str, str]) -> None:
     """
     path = folder / ORIGIN
     if not path.exists():
-        _replace(path, json.dumps(dict(origin), indent=2))
+        replace_file(path, json.dumps(dict(origin), indent=2))
         return
     try:
         began = json.loads(path.read_text(encoding="utf-8"))
@@ -95,7 +95,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Put summary.json in place, whole or not at all. Raises ConfigError where the folder cannot be written."""
-    _replace(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+    replace_file(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
 
 
 def read_records(folder: Path) -> dict[tuple[str, int], Record]:
@@ -119,11 +119,11 @@ def read_records(folder: Path) -> dict[tuple[str, int], Record]:
     return found
 
 
-def _replace(path: Path, text: str) -> None:
-    """Put a file in place, whole or not at all."""
+def replace_file(path: Path, text: str) -> None:
+    """Put a file in place, whole or not at all. Raises ConfigError where it cannot be written."""
     unfinished = path.with_name(f"{path.name}.partial")
     try:
-        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         unfinished.replace(path)
     except OSError as problem:
         raise _unwritable(path, problem) from None

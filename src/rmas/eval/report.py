@@ -49,7 +49,6 @@ SPACE_COLUMNS = (
     Column(key="own", title="cosine to own gold"),
     Column(key="other", title="to another's gold"),
 )
-SPACE_KEYS = tuple(column.key for column in SPACE_COLUMNS)
 Embed = Callable[[Sequence[str]], Vectors]
 
 
@@ -161,9 +160,8 @@ def _report_space(runs: Sequence[Run], out: Path, embed: Embed) -> list[Path]:
         read[run.name] = embed([firsts[name].extracted or firsts[name].text for name in ids])
         whole[f"{run.name}, whole text"] = embed([firsts[name].text for name in ids])
     found = clouds(embed([golds[name] for name in ids]), read | whole)
-    rows = [{key: value for key, value in cloud._asdict().items() if key in SPACE_KEYS} for cloud in found]
     note = f"{len(ids)} answers. Chance: 95 % of swaps of answers with their gold lie below."
-    table = make_table(rows, SPACE_COLUMNS, notes=[note])
+    table = make_table([cloud._asdict() for cloud in found], SPACE_COLUMNS, notes=[note])
     files = [out / f"{_stem(runs[0].task)}_space{suffix}" for suffix in (".md", ".csv", ".tex", ".png")]
     for file in files[:-1]:
         write_table(table, file)

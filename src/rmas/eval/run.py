@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from rmas.errors import ConfigError
-from rmas.eval.code import grade_code
+from rmas.eval.code import grade_texts, sandbox_for
 from rmas.eval.config import EvalConfig
-from rmas.eval.grade import Grade, grade
+from rmas.eval.grade import Grade
 from rmas.eval.machine import Session, measured, versions
 from rmas.eval.record import (
     Record,
@@ -29,7 +29,7 @@ from rmas.eval.statistics import wilson
 from rmas.eval.summary import summarise
 from rmas.eval.task import Sample, Task, find_task, load_samples
 from rmas.solver import Answer, Solver
-from rmas.tools.sandbox import Sandbox, find_sandbox
+from rmas.tools.sandbox import Sandbox
 
 _DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
@@ -56,8 +56,8 @@ def evaluate(
     """
     task = find_task(task) if isinstance(task, str) else task
     config = EvalConfig(task=task.name) if config is None else config
-    if task.format == "code" and sandbox is None:
-        sandbox = find_sandbox(allow_unsafe=config.unsafe_run_code_without_sandbox)
+    if sandbox is None:
+        sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
     if out is not None:
         check_origin(out, {"task's version": task.version, **(origin or {})})
@@ -163,11 +163,7 @@ def graded(
     said = [(sample, answer, number) for sample, answer in pairs for number in range(len(answer.samples))]
     texts = [answer.samples[number] for _, answer, number in said]
     targets = [sample.target for sample, _, _ in said]
-    if task.format == "code":
-        assert sandbox is not None, "a code task comes with a sandbox"
-        grades = grade_code(texts, targets, sandbox=sandbox, jobs=config.jobs)
-    else:
-        grades = [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
+    grades = grade_texts(task, texts, targets, sandbox=sandbox, jobs=config.jobs)
     return [_record(*place, verdict) for place, verdict in zip(said, grades, strict=True)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from rmas.designs import CONSTANT, SOFT_TOKEN, STARTS
+from rmas.designs import SOFT_TOKEN, STARTS
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import KINDS, Kind
 from rmas.settings import CONTROLS, Control, require, require_latent_steps
@@ -160,10 +160,12 @@ def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
     for steps in (latent_steps, *(row[2] for row in config.curriculum)):
         if steps == 0:
             raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
-        if steps > spec.latent_steps and any(design.endswith(CONSTANT) for design in spec.outer.values()):
-            raise _other_length(steps, spec)
-    if latent_steps != spec.latent_steps and any(design.endswith(CONSTANT) for design in spec.outer.values()):
-        raise _other_length(latent_steps, spec)
+        is_other = steps > spec.latent_steps or latent_steps != spec.latent_steps  # a curriculum may begin with fewer
+        if spec.has_constant and is_other:
+            raise ConfigError(
+                f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
+                "Set latent_steps in the system file."
+            )
     return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
@@ -183,13 +185,6 @@ def trained_roles(spec: "SystemSpec", wanted: Sequence[str]) -> tuple[str, ...]:
             "Give the roles an inner design, or train the outer links."
         )
     return kept
-
-
-def _other_length(steps: int, spec: "SystemSpec") -> ConfigError:
-    return ConfigError(
-        f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
-        "Set latent_steps in the system file."
-    )
 
 
 def _require_known(kind: str, name: str, known: Sequence[str]) -> None:

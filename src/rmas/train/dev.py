@@ -90,7 +90,7 @@ def measure(
     names = [*(f"accuracy_r{r}" for r in range(1, rounds + 1)), *(f"accuracy_{probe}" for probe in listening), "loss"]
     totals = dict.fromkeys([*names, *(f"rows_{probe}" for probe in listening)], 0.0)
     for batch in team.share(list(batches_of(examples, batch_size))):
-        heads = Heads(room=max(latent_steps, max_new_tokens, _longest(system, batch)))
+        heads = Heads(room=max(latent_steps, max_new_tokens, longest_answer(system, batch)))
         for probe, channel in channels.items():
             if probe and (plain.is_silent or (probe in ("shuffled", "mean") and len(batch) < 2)):
                 continue
@@ -117,6 +117,7 @@ def measure(
     return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
 
 
-def _longest(system: System, examples: Sequence[Example]) -> int:
+def longest_answer(system: System, examples: Sequence[Example]) -> int:
+    """The most tokens that a gold answer of any round has for the answerer, the one that ends it included."""
     backbone = system.agents[system.pattern.answerer].backbone
     return max(len(backbone.encode(text)) + 1 for example in examples for text in (example.answer, *example.answers))

@@ -12,7 +12,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -21,19 +21,16 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 
-from rmas.alignment import shared_rows
 from rmas.backbone import Backbone, HFBackbone
 from rmas.engine import Agent, Heads, Inbox, LatentChannel, Payload, Thought
 from rmas.errors import CheckpointError, ConfigError
-from rmas.link import Affine, SoftToken, fit_affine
-from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
-from rmas.settings import Memory
+from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import OuterConfig, Report, resolved
 from rmas.train.data import Example, load_examples, split_examples
 from rmas.train.objective import outer_loss
 from rmas.train.outer import OuterTrainer
+from rmas.train.surrogate import TextSurrogate, text_surrogate
 
 FILE = "diagnosis.json"
 _BATCHES = 4
@@ -104,40 +101,6 @@ class Tapped:
         return message
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class TextSurrogate:
-    """The system with the proof's stand-in for text: agents pass on expected embeddings, and nothing trains."""
-
-    system: System
-    carriers: Mapping[Edge, Callable[[Tensor], Tensor]]
-
-    @property
-    def pattern(self) -> Pattern:
-        return self.system.pattern
-
-    @property
-    def memory(self) -> Memory:
-        return self.system.memory
-
-    @property
-    def backbones(self) -> Mapping[str, HFBackbone]:
-        return self.system.backbones
-
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        return {
-            role: replace(agent, inner=SoftToken(self.system.backbones[role]))
-            for role, agent in self.system.agents.items()
-        }
-
-    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
-        return self.carriers[edge]
-
-    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
-        return self.system.render(role, question, filled)
-
-
 def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) -> str:
     """Measure four batches; write `out`/diagnosis.json; -> the same as a text for people.
 
@@ -190,27 +153,14 @@ def probe(
     return reached, [_drift(salt, z_BMD, runnable.backbones) for salt, z_BMD in tapped.thoughts]
 
 
-def text_surrogate(system: System) -> TextSurrogate:
-    """Carriers: the identity between roles of one model, else the least-squares map between shared tokens."""
-    return TextSurrogate(system=system, carriers={edge: _carrier(system, edge) for edge in system.pattern.edges})
-
-
 def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> dict[str, Any]:
     """Means over batches: by edge and round (of messages, and of the link's weights), shares, ratios, and drifts."""
-    edges: dict[str, dict[str, list[float]]] = {}
-    links: dict[str, dict[str, list[float]]] = {}
     ratios, weight_ratios = [], []
     for reached, _ in found:
         by_round = {r: [each for each in reached if each.round == r] for r in range(1, rounds + 1)}
-        for each in reached:
-            edges.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(each.message)
-            links.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(each.weights)
         ratios.append(_ratio(_total(by_round[1], "message"), _total(by_round[rounds], "message")))
         weight_ratios.append(_ratio(_total(by_round[1], "weights"), _total(by_round[rounds], "weights")))
-    means, weights = (
-        {edge: {name: statistics.fmean(values) for name, values in rows.items()} for edge, rows in table.items()}
-        for table in (edges, links)
-    )
+    means = _means([each for reached, _ in found for each in reached], "message")
     whole = sum(sum(rows.values()) for rows in means.values()) or 1.0
     drifts: dict[tuple[str, int], list[Drift]] = {}
     for _, drifted in found:
@@ -218,7 +168,7 @@ def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> 
             drifts.setdefault((drift.role, drift.round), []).append(drift)
     return {
         "message_gradient": means,
-        "weight_gradient": weights,
+        "weight_gradient": _means([each for reached, _ in found for each in reached], "weights"),
         "share": {edge: sum(rows.values()) / whole for edge, rows in means.items()},
         "round_1_over_last": {"mean": statistics.fmean(ratios), "low": min(ratios), "high": max(ratios)},
         "weights_round_1_over_last": statistics.fmean(weight_ratios),
@@ -233,28 +183,12 @@ def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> 
     }
 
 
-def _carrier(system: System, edge: Edge) -> Callable[[Tensor], Tensor]:
-    source, target = system.backbones[edge.source], system.backbones[edge.target]
-    if source is target:
-        return _Same()
-    return _Carried(fit_affine(*shared_rows(source, target)))
-
-
-@final
-class _Same:
-    def __call__(self, z: Tensor) -> Tensor:
-        return z.clone()  # of its own for each edge, so that their gradients are told apart
-
-
-@final
-class _Carried:
-    """An affine map in the message's dtype."""
-
-    def __init__(self, affine: Affine) -> None:
-        self._affine = affine
-
-    def __call__(self, z: Tensor) -> Tensor:
-        return z @ self._affine.matrix.T.to(z) + self._affine.bias.to(z)
+def _means(reached: Sequence[Reach], name: str) -> dict[str, dict[str, float]]:
+    """By edge and round."""
+    edges: dict[str, dict[str, list[float]]] = {}
+    for each in reached:
+        edges.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(getattr(each, name))
+    return {edge: {when: statistics.fmean(values) for when, values in rows.items()} for edge, rows in edges.items()}
 
 
 def _drift(salt: str, z_BMD: Tensor, backbones: Mapping[str, HFBackbone]) -> Drift:

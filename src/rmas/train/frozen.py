@@ -14,14 +14,15 @@ _NO_MATTER = ("links", "start", "max_new_tokens", "rounds", "latent_steps")  # o
 def frozen_digest(system: System, trained: Collection[str], examples: Sequence[Example]) -> str:
     """SHA-256 over all that a step depends on and does not change.
 
-    The backbones' identities and dtypes, every link's design, the link tensors that are not in `trained`, the system
-    file, the prompts as they read for the first examples, and every example with its answers and targets.
+    The backbones' identities and dtypes, every link's design, the link tensors that are not in `trained`, the pattern,
+    the system file, the prompts as they read for the first examples, and every example with its answers and targets.
     """
     spec = system.spec
     rest = {name: tensor for name, tensor in system.state_dict().items() if name not in trained}
     parts = [
         json.dumps(manifest_of(system), sort_keys=True),
         digest(rest),
+        str(spec.pattern),
         json.dumps({key: spec.table[key] for key in sorted(spec.table) if key not in _NO_MATTER}, default=str),
         str([(role, str(backbone.dtype)) for role, backbone in system.backbones.items()]),
         *(str(system.render(role, e.question, frozenset())) for role in spec.pattern.roles for e in examples[:2]),

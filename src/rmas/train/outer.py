@@ -19,7 +19,7 @@ from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import measure
+from rmas.train.dev import longest_answer, measure
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
@@ -166,7 +166,7 @@ class OuterTrainer:
                     "tokens and would always be wrong. Raise max_new_tokens."
                 )
         for example in _longest((*self.examples, *dev), self.system.pattern.roles):
-            answer = max(len(answerer.encode(text)) + 1 for text in (example.answer, *example.answers))
+            answer = longest_answer(self.system, [example])
             for channel in channels:
                 check_lengths(
                     self.system,
@@ -188,10 +188,7 @@ class OuterTrainer:
         steps = [self.config.latent_steps or 1, *(row[2] for row in self.config.curriculum)]
         if self.config.objective != "rollout":
             steps.append(self.config.target_cap)
-        answerer = self.system.backbones[self.system.pattern.answerer]
-        rounds = range(1, max(self.config.rounds or 1, *(row[1] for row in self.config.curriculum), 1) + 1)
-        answers = {example.answer_in(r) for example in self.examples for r in rounds}
-        return max(*steps, *(len(answerer.encode(text)) + 1 for text in answers))
+        return max(*steps, longest_answer(self.system, self.examples))
 
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
