@@ -236,10 +236,17 @@ def test_a_system_of_constant_messages_has_nothing_to_diagnose(tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("taken", ["out", f"out/{FILE}"], ids=["folder", "file"])
+def test_a_place_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
     monkeypatch.setattr("rmas.train.diagnose._BATCHES", 1)
-    with pytest.raises(CheckpointError, match=r"diagnosis.json: cannot be written") as caught:
-        diagnose(own_system(tmp_path), config(data=sums_file(tmp_path)), tmp_path / "nowhere", report=quiet)
+    if taken == "out":
+        (tmp_path / taken).write_text("a file")
+    else:
+        (tmp_path / taken).mkdir(parents=True)
+    with pytest.raises(CheckpointError, match=rf"{taken}: cannot be written") as caught:
+        diagnose(own_system(tmp_path), config(data=sums_file(tmp_path)), tmp_path / "out", report=quiet)
     assert "\n" not in str(caught.value)
 
 

@@ -130,7 +130,7 @@ def load_system(
         system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
     system.notes = mirror_notes(spec, cache=cache)
     if spec.links is None:
-        start_links(system, cache=cache, progress=progress)
+        start_links(system, cache=cache, seed=seed, progress=progress)
     else:
         system.notes += load_links(system, spec.links)
     return system
@@ -203,9 +203,9 @@ def _check_names(spec: SystemSpec) -> None:
         pick_device(entry.device)
 
 
-def start_links(system: System, *, cache: Path, progress: Progress = silent) -> None:
+def start_links(system: System, *, cache: Path, seed: int = 0, progress: Progress = silent) -> None:
     """Give every link the start that the spec names: pytorch, identity, or align and align_soft (closed
-    form; cached)."""
+    form; cached). `seed`: of the tokens whose embeddings constants start as, others on every edge."""
     start = system.spec.start
     links = [module for module in system.modules() if isinstance(module, Link)]
     if start == "identity":
@@ -217,9 +217,10 @@ def start_links(system: System, *, cache: Path, progress: Progress = silent) -> 
             {role: link for role, link in system.inner.items() if isinstance(link, Link)},
             {edge: outer for edge in system.pattern.edges if isinstance(outer := system.outer[str(edge)], Link)},
         )
-    for edge in system.pattern.edges:
+    edges = system.pattern.edges
+    for number, edge in enumerate(edges, start=seed * len(edges)):
         outer = system.outer[str(edge)]
         if isinstance(outer, Link | ConstantMessage) and outer.message_MD is not None:
-            write_constant(outer.message_MD, system.backbones[edge.target], seed=0)
+            write_constant(outer.message_MD, system.backbones[edge.target], seed=number)
         if isinstance(outer, Link) and outer.message_MD is not None:
             hush(outer)

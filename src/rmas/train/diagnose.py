@@ -102,12 +102,16 @@ class Tapped:
 
 
 def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) -> str:
-    """Measure four batches; write `out`/diagnosis.json; -> the same as a text for people.
+    """Measure four batches; write `out`/diagnosis.json, whose folder is made; -> the same as a text for people.
 
     Raises ConfigError for a system of constant messages, CheckpointError for a folder that cannot be written.
     """
     if system.spec.is_constant:
         raise ConfigError(f"{system.spec.name}: its messages are constants; there is no rollout to diagnose.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise CheckpointError(f"{out}: cannot be written ({problem.strerror}). Check the path.") from None
     config = resolved(config, system.spec)
     split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
     trainer = OuterTrainer(system, config, split.train)
