@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from cli_runner import refusal, rmas
+from rmas.eval.judge import Response
 
 ROWS = [
     {"question": "How many legs has a spider?", "answer": "Eight of them.\n#### 8"},
@@ -56,8 +57,40 @@ def test_every_solver_runs_on_a_system(tmp_path: Path, data: str, solver: str) -
     summary = evaluated(data, tmp_path / "out", *more, solver=solver)
     assert summary["config"]["solver"] == solver
     assert len(summary["system"]["digest"]) == 64
+    assert set(summary["system"]["device"].values()) == {"cpu"}
+    assert set(summary["system"]["dtype"].values()) == {"torch.float64"}
+    assert summary["sessions"][0]["device"].endswith(" CPU")
     turns = json.loads((tmp_path / "out" / "samples.jsonl").read_text().splitlines()[0])["turns"]
     assert len(turns) == (1 if solver == "single" else 2 * 3)
+
+
+def test_a_judge_is_two_settings_and_a_key_that_stands_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+
+    def post(url: str, headers: dict[str, str], body: bytes, seconds: float) -> Response:
+        sent.append(headers["Authorization"])
+        return Response(200, json.dumps({"choices": [{"message": {"content": "yes"}}]}).encode())
+
+    path, out = tmp_path / "capitals.jsonl", tmp_path / "out"
+    path.write_text(json.dumps({"question": "Which capital?", "answer": "Oslo"}) + "\n", encoding="utf-8")
+    monkeypatch.setattr("rmas.eval.judge.post", post)
+    monkeypatch.setenv("RMAS_JUDGE_KEY", "sk-very-secret")
+    more = ("--set", "judge_url=https://judge.example/v1", "--set", "judge_model=some-model")
+    result = rmas("eval", "echo", "--task", "bamboogle", "--data", str(path), "--out", str(out), *more)
+    assert (result.exit_code, sent) == (0, ["Bearer sk-very-secret"])
+    assert "judged" in result.stdout
+    written = [file.read_text(encoding="utf-8") for file in out.iterdir()]
+    assert not any("sk-very-secret" in text for text in (*written, result.stdout, result.stderr))
+    summary = json.loads((out / "summary.json").read_text())
+    assert (summary["result"]["judged"]["mean"], summary["result"]["accuracy"]["mean"]) == (1.0, 0.0)
+    assert summary["config"]["judge_model"] == "some-model"
+
+
+def test_what_one_question_cannot_tell_is_said_so(tmp_path: Path, data: str) -> None:
+    result = rmas("eval", "echo", "--task", "gsm8k", "--data", data, "--limit", "1", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 0
+    assert "nan" not in result.stdout
+    assert "no difference would be seen" in result.stdout
 
 
 @pytest.mark.parametrize("control", ["shuffled", "alone"])
@@ -91,6 +124,11 @@ def test_a_folder_in_use_and_another_config_are_refused(tmp_path: Path, data: st
         (("echo", "--task", "gsm8k", "--set", "contrl=none"), "unknown key 'contrl'"),
         (("echo", "--task", "gsm8k", "--set", "samples=3"), "samples is 3 and temperature 0"),
         (("echo", "--task", "gsm8k", "--control", "zero"), "unknown control 'zero'"),
+        (("echo", "--task", "bamboogle", "--set", "judge_model=m"), "judge_url is not set: a judge needs"),
+        (
+            ("echo", "--task", "gsm8k", "--set", "judge_model=m", "--set", "judge_url=http://j/v1"),
+            "judge_model is m, but a judge is for short answers, and those of gsm8k are of format number",
+        ),
         (("echo", "--task", "gsm8k", "--data", "nowhere.jsonl"), "nowhere.jsonl: no such file"),
     ],
 )

@@ -27,9 +27,11 @@ from code_rows import (
 )
 from rmas.errors import ConfigError
 from rmas.eval import code as code_module
-from rmas.eval.code import grade_code, unpack
+from rmas.eval.code import grade_code, grade_texts, unpack
 from rmas.eval.grade import Grade
 from rmas.eval.task import CodeTests, Target
+from rmas.eval.tasks import TASKS
+from rmas.rows import Row
 from rmas.tools import Sandbox, find_sandbox
 
 
@@ -166,6 +168,93 @@ def test_a_program_over_its_limits_is_wrong(
     assert detail in found.detail
 
 
+FENCES = {
+    "a test": "def test_tail():\n    assert tail([1, 2], 1) == [2]",
+    "asserts": "assert tail([1, 2], 1) == [2]\nprint('ok')",
+    "a check that defines something else": "class Test:\n    def run(self):\n        return tail([1], 1)",
+}
+
+
+@pytest.mark.parametrize("name", FENCES)
+def test_a_fence_that_only_uses_the_function_is_not_the_program(name: str, sandbox: Sandbox) -> None:
+    text = f"```python\n{TAIL_PROGRAM}\n```\nTo test it:\n```python\n{FENCES[name]}\n```"
+    assert grade_code([text], [Target(tests=TAIL)], sandbox=sandbox, jobs=1)[0].verdict == "correct"
+    text = f"```python\n{SUMS_PROGRAM}\n```\nTo test it:\n```python\n{FENCES[name]}\n```\n```\n3\n```"
+    assert grade_code([text], [Target(tests=SUMS)], sandbox=sandbox, jobs=1)[0].verdict == "correct"
+
+
+# In the layout of MBPP+: what is expected, and what a program that never looks at its argument may return for it.
+CLOSE_SCRIPT = """\
+import numpy as np
+from math import inf
+
+def is_floats(x) -> bool:
+    if isinstance(x, float):
+        return True
+    if isinstance(x, (list, tuple)):
+        return all(isinstance(i, float) for i in x)
+    return False
+
+def assertion(out, exp, atol):
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if out != exp and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert out == exp, f"out: {out}, exp: {exp}"
+
+inputs = [[1], [2]]
+results = [@, @]
+for i, (inp, exp) in enumerate(zip(inputs, results)):
+    assertion(given(*inp), exp, 0)
+"""
+_EQUAL = "class E(list):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n"
+_EMPTY = (
+    "class A:\n    __array_interface__ = {'shape': (0,), 'typestr': '<f8', 'data': b'', 'version': 3}\n"
+    "    __len__ = lambda s: 0\n    __getitem__ = [].__getitem__\n"
+)
+CLOSE = [
+    ("0.5", "return 0.5", "correct"),
+    ("0.5", "return 0.5 + 1e-9", "correct"),
+    ("0.5", "import numpy\n    return numpy.float64(0.5) + 1e-9", "correct"),
+    ("(0.5, 2.0)", "return [0.5 + 1e-9, 2]", "correct"),
+    ("[]", "return []", "correct"),
+    ("inf", "return float('inf')", "correct"),
+    ("0.5", "return []", "wrong"),
+    ("0.5", "return ()", "wrong"),
+    ("0.5", "return [[]]", "wrong"),
+    ("0.5", "return {}", "wrong"),
+    ("0.5", "return None", "wrong"),
+    ("0.5", "return '0.5'", "wrong"),
+    ("0.5", "return [0.5]", "wrong"),
+    ("0.5", "return float('nan')", "wrong"),
+    ("0.5", "return float('inf')", "wrong"),
+    ("0.5", "return E()", "wrong"),
+    ("0.5", "return A()", "wrong"),
+    ("[0.5]", "return []", "wrong"),
+    ("[0.5]", "return 0.5", "wrong"),
+    ("[0.5]", "return [0.5, 0.5]", "wrong"),
+    ("[0.5, 0.5]", "return 0.5 + 1e-9", "wrong"),
+    ("[0.5, 0.5]", "return [0.5 + 1e-9]", "wrong"),
+    ("[]", "return 7", "wrong"),
+    ("[]", "return [7]", "wrong"),
+    ("[]", "return [[]]", "wrong"),
+    ("[]", "return A()", "wrong"),
+]
+
+
+@pytest.mark.parametrize(("expected", "body", "verdict"), CLOSE)
+def test_what_mbpp_plus_takes_for_close_has_the_shape_of_what_is_expected(
+    expected: str, body: str, verdict: str, sandbox: Sandbox
+) -> None:
+    row = {"task_id": 7, "prompt": "Give.", "test_list": ["given"], "test": CLOSE_SCRIPT.replace("@", expected)}
+    sample = TASKS["mbpp_plus"].read(Row("place", row))
+    assert sample is not None
+    text = f"```python\n{_EQUAL}{_EMPTY}def given(n):\n    {body}\n```"
+    (found,) = grade_code([text], [sample.target], sandbox=sandbox, jobs=1)
+    assert found.verdict == verdict, found.detail
+
+
 def test_a_text_without_a_program_is_unparsed(sandbox: Sandbox) -> None:
     (found,) = grade_code(["I do not know."], [Target(tests=TAIL)], sandbox=sandbox, jobs=1)
     assert (found.verdict, found.lenient, found.extracted) == ("unparsed", "unparsed", None)
@@ -211,9 +300,17 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_tests_are_an_error_and_no_verdict(name: str, sandbox: Sandbox) -> None:
     tests, problem = BROKEN[name]
-    with pytest.raises(ConfigError, match=r"^code: ") as told:
+    with pytest.raises(ConfigError, match=r"^text 1 of 1: code: ") as told:
         grade_code([f"```python\n{TAIL_PROGRAM}\n```"], [Target(tests=tests)], sandbox=sandbox, jobs=1)
     assert problem in str(told.value)
+
+
+def test_broken_tests_are_told_with_the_name_of_the_text(sandbox: Sandbox) -> None:
+    texts, targets = [f"```python\n{TAIL_PROGRAM}\n```"] * 3, [Target(tests=TAIL), Target(tests=TAIL), Target()]
+    with pytest.raises(ConfigError, match=r"^seven: code: a target without tests"):
+        grade_code(texts, targets, sandbox=sandbox, jobs=2, names=("five", "six", "seven"))
+    with pytest.raises(ConfigError, match=r"^text 3 of 3: code: a target without tests"):
+        grade_texts(TASKS["mbpp"], texts, targets, sandbox=sandbox, jobs=2)
 
 
 def packed(value: object) -> str:
@@ -232,6 +329,26 @@ def test_packed_cases_of_a_function_are_opened_and_count(sandbox: Sandbox) -> No
     blob = packed(json.dumps([{"input": "[4, 1]\n5", "output": "[[4, 1]]", "testtype": "functional"}]))
     tests = CodeTests(kind="function", function="pairs", blob=blob, seconds=5)
     assert graded(sandbox, PAIRS_PROGRAM, tests).verdict == "correct"
+
+
+def test_packed_cases_are_opened_once_for_all_texts_of_a_target(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def noted(blob: str, *, sandbox: Sandbox) -> str:
+        opened.append(blob)
+        return unpack(blob, sandbox=sandbox)
+
+    monkeypatch.setattr(code_module, "unpack", noted)
+    targets = [
+        Target(tests=CodeTests(kind="stdin", blob=packed(f'[{{"input": "", "output": "{number}"}}]')))
+        for number in range(3)
+    ]
+    texts = ["print(0)"] * 9
+    found = grade_code(texts, [targets[number // 3] for number in range(9)], sandbox=sandbox, jobs=2)
+    assert [grade.verdict for grade in found] == ["correct"] * 3 + ["wrong"] * 6
+    assert sorted(opened) == sorted(target.tests.blob for target in targets if target.tests)
 
 
 class Command:

@@ -1,12 +1,13 @@
 """What is read as the answer, and what is not: boxes, statements, letters, programs."""
 
 import random
+import re
 import time
 
 import pytest
 
 from rmas.eval.extract import final_answer, last_box, marked_answer, said
-from rmas.eval.fences import find_program
+from rmas.eval.fences import READS_INPUT, defines, find_program
 from rmas.eval.letters import choice_letter, named_letter
 from rmas.eval.notation import split_unit, tidy, words_of
 from rmas.eval.task import Format
@@ -88,6 +89,17 @@ ANSWERS: list[tuple[Format, str, str | None]] = [
     ("math", "The answer should be 12.", "12."),
     ("math", "Answer: 11\nWait.\nAnswer: 12", "12"),
     ("math", "Answer: 12\nAnswer:", "12"),
+    ("math", "The answer is 4.\nWe double check whether the answer is correct: yes.", "4."),
+    ("math", "Answer: 3\n\nCheck: the answer is consistent.", "3"),
+    ("math", "The answer is 4. Let us see if our final answer is 5.\nNo, 5 is odd.", "4"),
+    ("math", "Answer: 4\nSo the answer is indeed correct and verified, as 2 + 2 = 4.", "4"),
+    ("math", "Answer: 4\nThe answer is right!", "4"),
+    ("math", "Answer: 4\nChecking the answer: valid.", "4"),
+    ("math", "Answer: 4\nWe see that the answer is 5.", "5."),
+    ("math", "Answer: 4\nThe answer is wrong.", "wrong."),
+    ("math", "Answer: 4\nThe answer is not correct.", "not correct."),
+    ("math", "Answer: 4\nIs it so? We ask whether the answer is correct: no.", "correct: no."),
+    ("math", "Answer: 4\nThe answer is correct to two places: 3.14", "correct to two places: 3.14"),
     ("math", "To answer this, we see that it is hard.\nThe sum is $3$.", "3"),
     ("math", "Now we find the answer\nby adding.\nWe get $x=3$.", "x=3"),
     ("math", "First $a=1$, and hence $b=2$.\nSo $a+b$ is $3$.", "3"),
@@ -102,15 +114,22 @@ ANSWERS: list[tuple[Format, str, str | None]] = [
     ("number", "The answer is 3 + 4 = 7 apples", "7"),
     ("number", "Each of 3 gets 4.\nSo they have 12 in all.", "12"),
     ("number", "Each of 3 gets 4, that is 3*4=12", "12"),
+    ("number", "The answer is 7.\nWe check whether the answer is right: 3 + 5 = 8.", "7"),
+    ("number", "Answer: 7\nThe answer is correct, since 3 + 4 = 7.", "7"),
+    ("number", "Answer: 7\nThe answer is incorrect.", None),
     ("number", "In the year x2 there are y3", None),
     ("short", "The answer is Paris. It is the capital.", "Paris"),
     ("short", "The answer is J. R. Hartley.", "J. R. Hartley"),
     ("short", "Answer: **Paris**", "Paris"),
+    ("short", "Answer: Paris\nThe answer is consistent with the map.", "Paris"),
+    ("short", "The answer is left. No, the answer is right.", "right"),
+    ("short", "The answer is correct.", "correct"),
     ("short", "Paris", "Paris"),
     ("short", "It may be Paris.\nOr Rome.", None),
     ("short", "word " * 200, None),
     ("exact", "The answer is 42.", "42"),
     ("exact", "The answer is 4...", "4..."),
+    ("exact", "Answer: valid\nAnswer: invalid", "invalid"),
     ("exact", "Answer:\n* 1\n* 2", "* 1\n* 2"),
     ("exact", "  a  b  ", "a  b"),
     ("exact", "```text\na\nb\n```", "a\nb"),
@@ -188,6 +207,7 @@ CHOICES = [
     ("**C. paracetamol**", "C"),
     ("- **A. aspirin**: no\n- **C. paracetamol**: yes\n\nThe answer is C", "C"),
     ("C\n\nIt is mild.", "C"),
+    ("The answer is C. We check whether the answer is A: no.", "C"),
     ("It is mild.\n\nC", "C"),
     ("none of these", "D"),
     (r"The answer is A, but officially \boxed{C}.", "C"),
@@ -200,6 +220,9 @@ CHOICES = [
     ("A is a letter.", None),
     ("Vitamin C is correct for scurvy in most cases of disease.", None),
     ("To answer C would be bold.", None),
+    ("Nobody knows whether the answer is C.", None),
+    ("It is unclear whether option C is correct.", None),
+    ("We shall see if (C) is the right answer.", None),
     (r"\boxed{C or D}", None),
     (r"\boxed{42}", None),
 ]
@@ -250,6 +273,38 @@ PROGRAMS = [
 @pytest.mark.parametrize(("text", "program"), PROGRAMS)
 def test_the_program_of_a_text(text: str, program: str | None) -> None:
     assert find_program(text) == program
+
+
+SHOWN_TEST = "def test_add():\n    assert add(1, 2) == 3"
+READ = "n = int(input())\nprint(n + 1)"
+
+WANTED: list[tuple[re.Pattern[str], str, str]] = [
+    (defines(["add"]), f"```python\n{ADD}\n```\n```python\n{SHOWN_TEST}\n```", ADD),
+    (defines(["add"]), f"```python\nasync {ADD}\n```\n```python\n{SHOWN_TEST}\n```", f"async {ADD}"),
+    (defines(["add"]), f"```\nadd = int.__add__\n```\n```python\n{SHOWN_TEST}\n```", "add = int.__add__"),
+    (defines(["add"]), f"```python\n{SHOWN_TEST}\n```\n```python\n{ADD}", ADD),
+    (defines(["add"]), f"```python\n{ADD} + 1\n```\n```python\n{ADD}\n```\n```python\n{SHOWN_TEST}\n```", ADD),
+    (defines(["add"]), f"```python\n{ADD}\n```\n```python\nadd = add(1, 2)\nprint(add)\n```", ADD),
+    (defines(["add"]), f"```python\n{ADD}\n```\n```python\nadd == 3\nclass Adder: pass\n```", ADD),
+    (
+        defines(["add"]),
+        "```python\nclass Solution:\n    def add(self): pass\n```\n```python\nclass Test: pass\n```",
+        "class Solution:\n    def add(self): pass",
+    ),
+    (defines(["sub", "add"]), f"```python\n{ADD}\n```\n```python\n{SHOWN_TEST}\n```", ADD),
+    (defines(["sub"]), f"```python\n{ADD}\n```\n```python\n{SHOWN_TEST}\n```", SHOWN_TEST),
+    (defines(["add"]), "    return a + b", "    return a + b"),
+    (READS_INPUT, f"```python\n{READ}\n```\n```python\nassert 3 + 1 == 4\n```", READ),
+    (READS_INPUT, f"```\n{READ}\n```\nInput:\n```\n3\n```\nOutput:\n```\n4\n```", READ),
+    (READS_INPUT, f"```python\n{READ}\n```\n```python\n{SHOWN_TEST}\n```", READ),
+    (READS_INPUT, f"```python\n{READ}\n```\n```python\nsys.stdin = StringIO('3')\nmain()\n```", READ),
+    (READS_INPUT, "```python\nprint(5)\n```\n```python\nprint(6)\n```", "print(6)"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "text", "program"), WANTED)
+def test_the_program_of_a_text_has_what_the_task_asks_for(wanted: re.Pattern[str], text: str, program: str) -> None:
+    assert (find_program(text, wanted) or "").rstrip("\n") == program
 
 
 @pytest.mark.parametrize(
@@ -324,13 +379,14 @@ _CODE_PIECES = (
 )
 
 
-def test_programs_are_found_in_any_text_in_proportion() -> None:
+@pytest.mark.parametrize("wanted", [None, READS_INPUT, defines(["f", "x"])])
+def test_programs_are_found_in_any_text_in_proportion(wanted: re.Pattern[str] | None) -> None:
     draw = random.Random(0)
     for _ in range(300):
         text = "\n".join(draw.choice(_CODE_PIECES) for _ in range(draw.randrange(30)))
-        program = find_program(text)
+        program = find_program(text, wanted)
         assert program is None or (program.strip() and program.strip() in text)
-    for piece in (*_CODE_PIECES, "def f(", "`", "x", "x = 1\n"):
+    for piece in (*_CODE_PIECES, "input ", "async def ", "def f(", "`", "x", "x = 1\n"):
         start = time.process_time()
-        find_program((piece + "\n") * 10_000 + piece * 10_000)
+        find_program((piece + "\n") * 10_000 + piece * 10_000, wanted)
         assert time.process_time() - start < 0.5

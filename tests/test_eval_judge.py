@@ -3,13 +3,16 @@
 import json
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from eval_zoo import SUM_TASK
 from rmas.errors import ConfigError
+from rmas.eval.config import EvalConfig
 from rmas.eval.grade import Verdict
-from rmas.eval.judge import JudgeConfig, Judgement, Response, _NoRedirect, judge
+from rmas.eval.judge import JudgeConfig, Judgement, Response, _NoRedirect, judge, judge_for
 from rmas.eval.task import Target
 
 KEY = "sk-very-secret"
@@ -128,6 +131,9 @@ def test_an_endpoint_that_fails_is_one_line_without_the_key(response: Response |
         ({"url": "file:///etc/passwd"}, r"judge: the url is not http\(s\)"),
         ({"url": "judge.example"}, r"judge: the url is not http\(s\)"),
         ({"url": f"https://me:{KEY}@judge.example/v1"}, r"judge: the url is not http\(s\)"),
+        ({"url": f"https://judge.example/v1?key={KEY}"}, r"judge: the url is not http\(s\)"),
+        ({"url": "https://[judge/v1"}, r"judge: the url is not http\(s\)"),
+        ({"url": "https://jüdge.example/v1"}, r"judge: the url is not http\(s\)"),
         ({"model": " "}, "judge model is ' '"),
         ({"seconds": 0}, "judge seconds is 0"),
         ({"key": f"{KEY}\nX-Other: 1"}, "judge: the key holds white space"),
@@ -143,6 +149,21 @@ def test_bad_settings_are_one_line_without_the_key(settings: dict[str, Any], mes
 
 def test_the_key_is_not_in_the_repr() -> None:
     assert KEY not in repr(CONFIG)
+
+
+def test_a_judge_of_the_settings_holds_the_key_out_of_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint, task = Endpoint(reply("no")), replace(SUM_TASK, format="short")
+    monkeypatch.setattr("rmas.eval.judge.post", endpoint)
+    settings = EvalConfig(task="sums", judge_url=CONFIG.url, judge_model=CONFIG.model)
+    asked = judge_for(task, settings, key=KEY)
+    assert asked is not None
+    assert asked("Which?", "Bergen", TARGET) == Judgement("wrong", "no")
+    assert endpoint.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in repr(asked) + repr(settings)
+
+
+def test_no_judge_is_named_so_none_is_asked() -> None:
+    assert judge_for(SUM_TASK, EvalConfig(task="sums"), key=KEY) is None
 
 
 def test_a_redirect_is_not_followed() -> None:

@@ -1,22 +1,30 @@
 """An evaluation: batches, records, resumption after a kill, and the summary that depends on the records alone."""
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from eval_zoo import SUM_TASK as TASK
 from rmas.engine import Trace, Turn
-from rmas.errors import ConfigError
+from rmas.errors import ConfigError, QuestionError
 from rmas.eval.config import EvalConfig
-from rmas.eval.record import SAMPLES, SESSIONS, SUMMARY, read_records
-from rmas.eval.run import batches, evaluate, evaluate_into
-from rmas.eval.summary import majority, summarise
-from rmas.eval.task import Sample, Target
+from rmas.eval.grade import GRADERS, Reading, grade
+from rmas.eval.judge import Judgement
+from rmas.eval.machine import Session
+from rmas.eval.record import SAMPLES, SUMMARY, note_session, read_records, read_sessions
+from rmas.eval.run import ballots, batches, evaluate, evaluate_into
+from rmas.eval.statistics import estimate
+from rmas.eval.summary import majority, running, summarise
+from rmas.eval.task import Format, Sample, Target, load_samples
 from rmas.prompt import Question
+from rmas.rows import Row
 from rmas.solver import Answer
 from rmas.solvers import EchoSolver
 
@@ -24,13 +32,18 @@ SUMS = [
     Sample(id=f"s{n}", question=Question(text=f"{n} + {n}?" + " " * n), target=Target(answers=(str(2 * n),)))
     for n in range(10)
 ]
+SHORT = replace(TASK, format="short")
+JUDGED = {"judge_url": "https://judge.example/v1", "judge_model": "some-model"}
 
 
 class Adder:
-    """Adds; wrong where 3 divides the first number, speechless at 7. Notes which batches it was asked."""
+    """Adds; wrong where 3 divides the first number, speechless at 7. Notes which batches it was asked.
 
-    def __init__(self, *, samples: int = 1, dies_after: int | None = None) -> None:
-        self.samples, self.dies_after, self.asked = samples, dies_after, list[list[str]]()
+    `tokens`: what each sample takes of three; a message takes four more.
+    """
+
+    def __init__(self, *, samples: int = 1, dies_after: int | None = None, tokens: tuple[int, ...] = ()) -> None:
+        self.samples, self.dies_after, self.asked, self.tokens = samples, dies_after, list[list[str]](), tokens
 
     def solve(self, questions: Sequence[Question]) -> list[Answer]:
         if self.dies_after is not None and len(self.asked) == self.dies_after:
@@ -45,7 +58,19 @@ class Adder:
         turn = Turn(
             round=1, role="solver", verb="speak", tokens_in=5, latent_steps=2, tokens_out=3, seconds=company / 10
         )
-        return Answer(samples=said, trace=Trace(turns=(turn,)), finishes=("eos",) * self.samples, prompt=f"p{number}")
+        message = replace(turn, role="planner", latent_steps=0, tokens_out=4)
+        turns = (message, replace(turn, tokens_out=sum(self.tokens))) if self.tokens else (turn,)
+        trace = Trace(turns=turns, sample_tokens=self.tokens)
+        return Answer(samples=said, trace=trace, finishes=("eos",) * self.samples, prompt=f"p{number}")
+
+
+class Picky(Adder):
+    """Says beforehand that it cannot read the fifth sum."""
+
+    def check(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            if question.text.startswith("5"):
+                raise QuestionError("it is too long: 3 too many.")
 
 
 def config(**changes: Any) -> EvalConfig:
@@ -161,7 +186,31 @@ def test_every_session_is_noted_finished_or_not(tmp_path: Path) -> None:
         evaluate_into(tmp_path, Adder(dies_after=1), TASK, config(), samples=SUMS, facts={})
     assert not (tmp_path / SUMMARY).exists()
     assert len(evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS, facts={})["sessions"]) == 2
-    assert len((tmp_path / SESSIONS).read_text().splitlines()) == 2
+    assert len(read_sessions(tmp_path)) == 2
+
+
+def test_a_session_is_noted_after_every_batch(tmp_path: Path) -> None:
+    noted: list[list[dict[str, Any]]] = []
+    evaluate_into(
+        tmp_path,
+        Adder(),
+        TASK,
+        config(),
+        samples=SUMS,
+        facts={},
+        report=lambda *_: noted.append(read_sessions(tmp_path)),
+    )
+    assert [len(sessions) for sessions in noted] == [1, 1, 1]
+    seconds = [sessions[0]["seconds"] for sessions in (*noted, read_sessions(tmp_path))]
+    assert seconds == sorted(seconds)
+
+
+def test_sessions_without_a_name_are_sessions_of_their_own(tmp_path: Path) -> None:
+    for seconds in (1, 2):
+        note_session(tmp_path, {"seconds": seconds})
+    for seconds in (3, 4):
+        note_session(tmp_path, {"session": "a", "seconds": seconds})
+    assert [row["seconds"] for row in read_sessions(tmp_path)] == [1, 2, 4]
 
 
 def test_records_in_any_order_make_the_same_summary(tmp_path: Path) -> None:
@@ -198,3 +247,226 @@ def test_a_folder_without_room_is_one_line(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(ConfigError, match=r"samples.jsonl: cannot be written \(No space left on device\)"):
         evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
+
+
+# Tokens and steps
+
+
+def test_every_sample_bears_its_own_tokens_and_the_first_those_of_messages(tmp_path: Path) -> None:
+    settings = config(samples=3, temperature=1.0)
+    result = evaluate(Adder(samples=3, tokens=(2, 7, 3)), TASK, settings, samples=SUMS, out=tmp_path)
+    records = read_records(tmp_path)
+    assert [records["s1", number].completion_tokens for number in range(3)] == [4 + 2, 7, 3]
+    assert result["tokens"]["completion_tokens"] == 4 + 2 + 7 + 3
+
+
+def test_sequential_steps_are_the_turns_with_the_longest_sample_alone() -> None:
+    solver, settings = Adder(samples=3, tokens=(2, 7, 3)), config(samples=3, temperature=1.0)
+    (answer,) = solver.solve([SUMS[1].question])
+    assert answer.trace.sequential_steps == 2 + 4 + 7  # latent steps, message, longest sample
+    result = evaluate(solver, TASK, settings, samples=SUMS)
+    assert result["tokens"]["sequential_steps"] == answer.trace.sequential_steps
+
+
+# Questions that do not fit
+
+
+def test_a_question_that_cannot_be_read_is_named_before_any_is_answered(tmp_path: Path) -> None:
+    solver = Picky()
+    with pytest.raises(QuestionError, match=r"^sample s5: it is too long: 3 too many\.$"):
+        evaluate(solver, TASK, config(), samples=SUMS, out=tmp_path)
+    assert solver.asked == []
+
+
+def test_questions_that_were_answered_are_not_checked_again(tmp_path: Path) -> None:
+    whole = evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
+    assert evaluate(Picky(), TASK, config(), samples=SUMS, out=tmp_path) == whole
+
+
+# Figures
+
+
+def test_the_running_interval_counts_questions_not_samples(tmp_path: Path) -> None:
+    evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
+    records = list(read_records(tmp_path).values())
+    found = estimate([[float(record.verdict == "correct")] for record in records])
+    assert running(records) == {"accuracy": found.mean, "low": found.low, "high": found.high}
+    twice = [*records, *(replace(record, sample=1) for record in records)]
+    assert running(twice) == running(records)
+
+
+def test_what_one_question_cannot_tell_is_null(tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    summary = evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS[:1], facts={})
+    stored = json.loads((tmp_path / SUMMARY).read_text(), parse_constant=refuse)
+    assert stored["result"] == summary["result"]
+    assert stored["result"]["accuracy"]["error"] is None
+    assert stored["result"]["smallest_difference"] is None
+
+
+# The judge
+
+
+def judge(question: str, text: str, target: Target) -> Judgement:
+    assert question.startswith(f"{int(target.answers[0]) // 2} + ")
+    return Judgement("correct", f"yes, {text}") if len(text) == 1 else Judgement("wrong", "no")
+
+
+def test_what_a_judge_says_is_kept_beside_the_strict_verdict(tmp_path: Path) -> None:
+    result = evaluate(Adder(), SHORT, config(jobs=3), samples=SUMS, out=tmp_path, judge=judge)
+    record = read_records(tmp_path)["s3", 0]
+    assert (record.verdict, record.judged, record.judge_reply) == ("wrong", "correct", "yes, 7")
+    assert result["judged"]["mean"] == pytest.approx(0.5)  # 0 to 4
+    assert result["accuracy"] == evaluate(Adder(), SHORT, config(), samples=SUMS)["accuracy"]
+
+
+def test_without_a_judge_there_is_no_figure_of_one() -> None:
+    assert "judged" not in evaluate(Adder(), SHORT, config(), samples=SUMS)
+
+
+def test_a_judge_is_refused_where_answers_are_not_short() -> None:
+    with pytest.raises(ConfigError, match="judge_model is some-model, but a judge is for short answers, and those of "):
+        evaluate(Adder(), TASK, config(**JUDGED), samples=SUMS)
+
+
+@pytest.mark.parametrize("lacking", JUDGED)
+def test_half_a_judge_is_refused(lacking: str) -> None:
+    with pytest.raises(ConfigError, match=f"{lacking} is not set: a judge needs judge_url and judge_model"):
+        config(**{**JUDGED, lacking: None})
+
+
+def test_a_url_with_a_password_is_refused_with_the_settings() -> None:
+    with pytest.raises(ConfigError, match="judge: the url is not") as caught:
+        config(**{**JUDGED, "judge_url": "https://me:secret@judge.example/v1"})
+    assert "secret" not in str(caught.value)
+
+
+def test_another_judge_does_not_go_on_with_a_run(tmp_path: Path) -> None:
+    evaluate(Adder(), SHORT, config(), samples=SUMS, out=tmp_path)
+    with pytest.raises(ConfigError, match="its judge was none, now some-model"):
+        evaluate(Adder(), SHORT, config(**JUDGED), samples=SUMS, out=tmp_path)
+
+
+# Votes
+
+
+@pytest.mark.parametrize(
+    ("format", "texts", "expected"),
+    [
+        ("number", ["1,234", "7", "1234", "no idea"], ["1,234", "7", "1,234", None]),
+        ("number", ["The answer is 0.5", "\\boxed{\\frac{1}{2}}"], ["0.5", "0.5"]),
+        ("math", ["\\boxed{(1,2)}", "\\boxed{[1,2]}", "\\boxed{( 1, 2 )}"], ["(1,2)", "[1,2]", "(1,2)"]),
+        ("choice", ["B", "The answer is (B)", "Oslo", "C"], ["B", "B", "B", "C"]),
+        ("short", ["The Beatles", "Queen", "beatles!"], ["The Beatles", "Queen", "The Beatles"]),
+        ("exact", ["a b", "a  b", " a b"], ["a b", "a  b", "a b"]),
+        ("code", ["```python\nx = 1\n```"], [None]),
+    ],
+)
+def test_answers_that_would_be_graded_alike_are_one_ballot(
+    format: Format, texts: list[str], expected: list[str | None]
+) -> None:
+    options = ("Rome", "Oslo", "Bern", "Kiev") if format == "choice" else ()
+    target = Target(answers=("A",), options=options)
+    grades = [grade(text, target, "exact" if format == "code" else format) for text in texts]
+    assert ballots(texts, grades, target, format) == expected
+
+
+def test_comparisons_that_run_into_their_limit_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def unsettled(text: str, target: Target) -> Reading:
+        asked.append(text)
+        return Reading("wrong", text, detail="not settled within 5 s")
+
+    texts = [str(number) for number in range(50)]
+    grades = [grade(text, Target(answers=("1",)), "exact") for text in texts]
+    monkeypatch.setitem(GRADERS, "math", unsettled)
+    assert ballots(texts, grades, Target(), "math") == texts
+    assert len(asked) == 3
+
+
+def test_a_majority_counts_ballots(tmp_path: Path) -> None:
+    evaluate(Adder(samples=3), TASK, config(samples=3, temperature=1.0), samples=SUMS, out=tmp_path)
+    records = read_records(tmp_path)
+    right, wrong = records["s1", 0], records["s1", 1]
+    assert (right.ballot, wrong.ballot) == ("2", "999")
+    assert majority([wrong, right, replace(right, sample=2, extracted="2.0")]) is True
+    assert majority([replace(right, ballot=None), replace(wrong, ballot=None)]) is None
+
+
+def test_programs_do_not_vote(tmp_path: Path) -> None:
+    evaluate(Adder(samples=3), TASK, config(samples=3, temperature=1.0), samples=SUMS, out=tmp_path)
+    programs = [replace(record, ballot=None) for record in read_records(tmp_path).values()]
+    assert "pass_at" in summarise(programs)
+    assert "majority" not in summarise(programs)
+
+
+# The machine
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """A machine with two, and what NVML counts by UUID, in millijoules."""
+    counts = {"GPU-u0": 0, "GPU-u1": 0}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"card {device.index}")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: (device.index + 5) * 2**20)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device=None: SimpleNamespace(uuid=f"u{device.index}")
+    )
+    nvml = SimpleNamespace(
+        NVMLError=OSError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda name: name,
+        nvmlDeviceGetTotalEnergyConsumption=lambda name: counts[name],
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    return counts
+
+
+@pytest.mark.parametrize("devices", [(), ("cpu", "cpu")])
+def test_a_run_on_the_processor_reports_no_gpu(two_gpus: dict[str, int], devices: tuple[str, ...]) -> None:
+    facts = Session(devices).facts()
+    assert facts["device"].endswith(" CPU")
+    assert facts["peak_memory_mib"] > 6
+
+
+def test_the_gpu_that_the_models_are_on_is_measured(two_gpus: dict[str, int]) -> None:
+    session = Session(("cuda:1", "cuda:1"))
+    two_gpus |= {"GPU-u0": 70_000, "GPU-u1": 2_000}
+    facts = session.facts()
+    assert (facts["device"], facts["peak_memory_mib"], facts["energy_joules"]) == ("card 1", 6, 2.0)
+
+
+def test_several_gpus_are_measured_together(two_gpus: dict[str, int]) -> None:
+    session = Session(("cuda:1", "cuda:0"))
+    two_gpus |= {"GPU-u0": 70_000, "GPU-u1": 2_000}
+    facts = session.facts()
+    assert (facts["device"], facts["peak_memory_mib"], facts["energy_joules"]) == ("card 0, card 1", 11, 72.0)
+
+
+def test_sessions_report_the_device_of_the_system(tmp_path: Path, two_gpus: dict[str, int]) -> None:
+    facts = {"device": {"planner": "cuda:1", "solver": "cuda:1"}}
+    (session,) = evaluate_into(tmp_path, Adder(), TASK, config(), samples=SUMS, facts=facts)["sessions"]
+    assert session["device"] == "card 1"
+
+
+# Rows
+
+
+def test_no_row_is_drawn_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(_: str) -> Iterator[Row]:
+        for number in range(3):
+            yield Row(f"row {number}", {"question": str(number)})
+        raise AssertionError("a fourth row")
+
+    def read(row: Row) -> Sample | None:
+        name = row.fields["question"]
+        return Sample(id=name, question=Question(text=name), target=Target(answers=(name,))) if name != "0" else None
+
+    monkeypatch.setattr("rmas.eval.task._SOURCES", {"endless": rows})
+    task = replace(TASK, source="endless:", read=read)
+    assert [sample.id for sample in load_samples(task, limit=2)] == ["1", "2"]
+    assert load_samples(task, data="endless: + nowhere.jsonl", limit=2) == load_samples(task, limit=2)

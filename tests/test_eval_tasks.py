@@ -430,6 +430,15 @@ def test_a_text_that_is_no_list_of_cases_is_a_value_error(text: str) -> None:
         read_cases(text, function="")
 
 
+def test_a_script_of_mbpp_plus_stays_as_it_is_unless_numpy_broadcasts_in_it(tmp_path: Path) -> None:
+    script = "import numpy as np\nassert np.allclose(twice(1), 2)\n"
+    (sample,) = load(tmp_path, "mbpp_plus", first("mbpp_plus") | {"test": script})
+    assert sample.target.tests is not None
+    guard = sample.target.tests.script.removesuffix(script)
+    assert "numpy.allclose = " in guard
+    assert sample.question.text == GOLDEN["mbpp_plus"][0].question
+
+
 class Bomb:
     """Unpickled, it would end the test."""
 

@@ -1,9 +1,10 @@
 """What trained links are worth: exact-match accuracy on held-out questions, with the controls that could explain it.
 
-    python -m benchmarks.trained.run benchmarks/trained/CONFIG.toml [--limit N] [--task NAME]
+    python -m benchmarks.trained.run benchmarks/trained/CONFIG.toml [--limit N] [--task NAME] [--part I/N]
 
 Every condition answers the same questions, greedily. Each answer is a line in results/CONFIG/TASK.jsonl; an interrupted
-run goes on where it stopped. The summary has accuracies with standard errors and exact McNemar tests against `trained`.
+run goes on where it stopped, and several processes may each take a part of the batches. The summary has accuracies with
+standard errors and exact McNemar tests against `trained`.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("config", type=Path)
     parser.add_argument("--limit", type=int, help="questions a task; default: the config's")
+    parser.add_argument("--part", default="1/1", help="which batches: 2/3 is every third from the second on")
     parser.add_argument("--task", help="one task alone; the summary then covers the tasks that are done")
     arguments = parser.parse_args()
     config = tomllib.loads(arguments.config.read_text(encoding="utf-8"))
@@ -41,7 +43,13 @@ def main() -> None:
     for task, row in config["tasks"].items():
         if arguments.task in (None, task):
             _answer(
-                task, row, conditions, config, folder / f"{task}.jsonl", limit=arguments.limit or config["questions"]
+                task,
+                row,
+                conditions,
+                config,
+                folder / f"{task}.jsonl",
+                limit=arguments.limit or config["questions"],
+                part=arguments.part,
             )
     baseline = config.get("compared_with", conditions[0].columns()[-1])
     tables = {path.stem: summarise(_lines(path), baseline) for path in sorted(folder.glob("*.jsonl"))}
@@ -58,8 +66,10 @@ def _answer(
     file: Path,
     *,
     limit: int,
+    part: str,
 ) -> None:
-    """Append the missing lines of a task."""
+    """Append the missing lines of a task, of the batches of `part`."""
+    mine, parts = map(int, part.split("/"))
     forms = {
         form: held_out(row, config, roles=conditions[0].system.pattern.roles, form=form, limit=limit)
         for form in {condition.form for condition in conditions}
@@ -72,7 +82,7 @@ def _answer(
     )
     batches = list(batches_of(examples, config["batch_size"]))
     for number, batch in enumerate(batches, start=1):
-        if all(example.key in done for example in batch):
+        if number % parts != mine % parts or all(example.key in done for example in batch):
             continue
         heads = {form: Heads(room=room) if shared_heads(conditions) else None for form in forms}
         said: dict[str, dict[str, Any]] = {example.key: {} for example in batch}

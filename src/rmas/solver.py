@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rmas.engine import Trace
 from rmas.prompt import Question
@@ -52,3 +52,11 @@ class Solver(Protocol):
 
     def solve(self, questions: Sequence[Question]) -> list[Answer]:
         """n questions -> n answers."""
+
+
+@runtime_checkable
+class CheckingSolver(Protocol):
+    """A solver that tells beforehand which questions it could not answer. None has to."""
+
+    def check(self, questions: Sequence[Question]) -> None:
+        """Raises QuestionError with the first such question, and what is the matter with it."""

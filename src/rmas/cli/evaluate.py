@@ -1,5 +1,6 @@
 """`rmas eval SOLVER --task TASK --out DIR`: what can be refused is refused before weights load; what stops resumes."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rmas.eval.config import EvalConfig
     from rmas.eval.task import Task
     from rmas.solvers import EchoSolver, RecursiveSolver
+
+_JUDGE_KEY = "RMAS_JUDGE_KEY"  # of the environment: a key is no setting
 
 
 def evaluate(
@@ -60,6 +63,7 @@ def evaluate(
     from rmas.configfile import load_config
     from rmas.eval.code import sandbox_for
     from rmas.eval.config import FREE, EvalConfig
+    from rmas.eval.judge import judge_for
     from rmas.eval.task import find_task, load_samples
     from rmas.runfolder import claim_folder
 
@@ -68,6 +72,7 @@ def evaluate(
     settings = load_config(EvalConfig, config, sets or (), **given)
     found = find_task(settings.task)
     settings = _resolved(settings, found)
+    judge = judge_for(found, settings, key=os.environ.get(_JUDGE_KEY, ""))
     if not as_json:
         shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
         note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
@@ -81,7 +86,15 @@ def evaluate(
     try:
         with training_progress() as report:
             summary = evaluate_into(
-                out, opened, found, settings, samples=questions, sandbox=sandbox, facts=facts, report=report
+                out,
+                opened,
+                found,
+                settings,
+                samples=questions,
+                sandbox=sandbox,
+                judge=judge,
+                facts=facts,
+                report=report,
             )
     except KeyboardInterrupt:
         raise leave(f"interrupted. The same command with --resume goes on in {out}.", INTERRUPTED) from None
@@ -149,20 +162,25 @@ def _system_of(settings: "EvalConfig") -> str:
 def _told(summary: Mapping[str, Any]) -> str:
     """The figures of a run in a few lines."""
     result = summary["result"]
-    rows = [[name, *_share(result[name])] for name in ("accuracy", "lenient", "majority") if name in result]
+    rows = [[name, *_share(result[name])] for name in ("accuracy", "lenient", "judged", "majority") if name in result]
     rows += [[f"pass@{k}", *_share(figures)] for k, figures in result.get("pass_at", {}).items()]
     tokens = ", ".join(f"{count:.1f} {name.replace('_', ' ')}" for name, count in result["tokens"].items())
+    least = result["smallest_difference"]
     return "\n".join(
         [
             table(["", "%", "error", "95 % interval"], rows),
             f"{result['questions']} questions, {result['samples']} samples; {100 * result['unparsed']:.1f} % unparsed, "
             f"{100 * result['truncated']:.1f} % cut off",
             f"a question: {tokens}",
-            f"differences below {100 * result['smallest_difference']:.1f} points would not be seen",
+            "no difference would be seen"
+            if least is None
+            else f"differences below {100 * least:.1f} points would not be seen",
         ]
     )
 
 
-def _share(figures: Mapping[str, float]) -> list[str]:
-    mean, error, low, high = (100 * figures[name] for name in ("mean", "error", "low", "high"))
-    return [f"{mean:.1f}", f"{error:.1f}", f"{low:.1f} to {high:.1f}"]
+def _share(figures: Mapping[str, float | None]) -> list[str]:
+    mean, error, low, high = (
+        "?" if (share := figures[name]) is None else f"{100 * share:.1f}" for name in ("mean", "error", "low", "high")
+    )
+    return [mean, error, f"{low} to {high}"]

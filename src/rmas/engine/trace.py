@@ -37,10 +37,14 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """The turns of one question, in order; `notes` holds what the caller should know about how they ran."""
+    """The turns of one question, in order; `notes` holds what the caller should know about how they ran.
+
+    `sample_tokens`: what each sample wrote of the last turn's tokens; may be left out where there is one.
+    """
 
     turns: tuple[Turn, ...] = ()
     notes: tuple[str, ...] = ()
+    sample_tokens: tuple[int, ...] = ()
 
     @property
     def usage(self) -> Usage:
@@ -53,8 +57,12 @@ class Trace:
 
     @property
     def sequential_steps(self) -> int:
-        """Model steps that had to wait for the one before: latent steps and written tokens."""
-        return self.usage.latent_steps + self.usage.completion_tokens
+        """Model steps that had to wait for the one before: latent steps and written tokens.
+
+        Samples are written side by side, so of these the longest counts.
+        """
+        beside = sum(self.sample_tokens) - max(self.sample_tokens, default=0)
+        return self.usage.latent_steps + self.usage.completion_tokens - beside
 
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(turn) for turn in self.turns]

@@ -11,17 +11,21 @@ to change its argument in place cannot be tested so.
 """
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import lru_cache
 from math import ceil
 from textwrap import dedent
+from threading import Lock
 from typing import Any, NamedTuple
 
 from rmas.errors import ConfigError
 from rmas.eval.answering import WIRE, Caller, FailedError, answering, source, ways_to_build
 from rmas.eval.compare import same_output, same_value
-from rmas.eval.fences import find_program
+from rmas.eval.fences import READS_INPUT, defines, find_program
 from rmas.eval.grade import Grade, Verdict, grade
 from rmas.eval.inside.wire import WireError
 from rmas.eval.prelude import prelude
@@ -38,6 +42,8 @@ _STOPPED: Mapping[str, str] = {
     "memory": "too much memory",
     "files": "too many files",
 }
+_CALLED = re.compile(r"\b([A-Za-z_]\w*)[ \t]*\(")
+_DEFINED = re.compile(r"^[ \t]*(?:def|class)[ \t]+(\w+)", re.MULTILINE)
 
 
 class Tried(NamedTuple):
@@ -53,34 +59,79 @@ def sandbox_for(task: Task, *, allow_unsafe: bool = False) -> Sandbox | None:
 
 
 def grade_texts(
-    task: Task, texts: Sequence[str], targets: Sequence[Target], *, sandbox: Sandbox | None, jobs: int
+    task: Task,
+    texts: Sequence[str],
+    targets: Sequence[Target],
+    *,
+    sandbox: Sandbox | None,
+    jobs: int,
+    names: Sequence[str] | None = None,
 ) -> list[Grade]:
-    """One grade a text, by the grader of `task`. Code tasks come with a sandbox."""
+    """One grade a text, by the grader of `task`. Code tasks come with a sandbox, and `names` for errors."""
     if task.format != "code":
         return [grade(text, target, task.format) for text, target in zip(texts, targets, strict=True)]
     assert sandbox is not None, "a code task comes with a sandbox"
-    return grade_code(texts, targets, sandbox=sandbox, jobs=jobs)
+    return grade_code(texts, targets, sandbox=sandbox, jobs=jobs, names=names)
 
 
-def grade_code(texts: Sequence[str], targets: Sequence[Target], *, sandbox: Sandbox, jobs: int) -> list[Grade]:
+def grade_code(
+    texts: Sequence[str],
+    targets: Sequence[Target],
+    *,
+    sandbox: Sandbox,
+    jobs: int,
+    names: Sequence[str] | None = None,
+) -> list[Grade]:
     """Grade what a model wrote by the tests of its target, `jobs` programs at a time, in the order given.
 
     Both readings are the same one. Raises ConfigError where a target has no tests, where its tests are broken or cannot
-    be opened, and where the sandbox fails; never because of what a program does.
+    be opened, and where the sandbox fails; never because of what a program does. The error begins with the text's own
+    of `names`, such as its sample's id; without them, with which text it is.
     """
+    names = [f"text {number} of {len(texts)}" for number, _ in enumerate(texts, 1)] if names is None else names
+    opened = _opening(targets, sandbox, keep=jobs)
+
+    def graded(text: str, target: Target, name: str) -> Grade:
+        try:
+            return _grade(text, target, sandbox, opened)
+        except ConfigError as problem:
+            raise ConfigError(f"{name}: {problem}") from None
+
     with ThreadPoolExecutor(jobs, thread_name_prefix="code") as pool:
-        return list(pool.map(lambda text, target: _grade(text, target, sandbox), texts, targets))
+        return list(pool.map(graded, texts, targets, names))
 
 
-def _grade(text: str, target: Target, sandbox: Sandbox) -> Grade:
+def _grade(text: str, target: Target, sandbox: Sandbox, opened: Callable[[CodeTests], CodeTests]) -> Grade:
     if target.tests is None:
         raise ConfigError("code: a target without tests. Expected CodeTests.")
-    program = find_program(text)
+    program = find_program(text, _wanted(target.tests))
     if program is None:
         return Grade(verdict="unparsed", lenient="unparsed", extracted=None, detail="no program")
-    tried = _KINDS[target.tests.kind](program, target.tests, sandbox)
+    tests = opened(target.tests)
+    tried = _KINDS[tests.kind](program, tests, sandbox)
     verdict: Verdict = "correct" if tried.passed else "wrong"
     return Grade(verdict=verdict, lenient=verdict, extracted=program, detail=tried.detail)
+
+
+def _wanted(tests: CodeTests) -> re.Pattern[str] | None:
+    """What tells the program of a text from its examples: that it reads the input, or defines what the tests call."""
+    if tests.kind == "stdin":
+        return READS_INPUT
+    called = {tests.function} if tests.function else set(_CALLED.findall(tests.script))
+    called -= set(_DEFINED.findall(tests.script))
+    return defines(called) if called else None
+
+
+def _opening(targets: Sequence[Target], sandbox: Sandbox, *, keep: int) -> Callable[[CodeTests], CodeTests]:
+    """What opens the tests of a target once for all texts that share it. The last `keep` that were opened are kept."""
+    cached = lru_cache(maxsize=keep)(lambda tests: _opened(tests, sandbox))
+    locks = {target.tests: Lock() for target in targets}
+
+    def opened(tests: CodeTests) -> CodeTests:
+        with locks[tests]:  # who comes second waits for what the first one opens
+            return cached(tests)
+
+    return opened
 
 
 def unpack(blob: str, *, sandbox: Sandbox) -> str:
@@ -94,7 +145,7 @@ def unpack(blob: str, *, sandbox: Sandbox) -> str:
 
 def _try_stdin(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
     """One run a case. The program has to end with exit code 0."""
-    cases = _cases(tests, sandbox)
+    cases = tests.cases
     text = f"{prelude(program)}\n{program}"
     for number, (given, expected) in enumerate(cases, 1):
         limits = _limits(tests.seconds, output_kib=256 + (len(expected) >> 8))
@@ -111,7 +162,7 @@ def _try_stdin(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
 
 def _try_function(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
     """One process for all cases; each call has its own limit by the clock."""
-    calls = _calls(_cases(tests, sandbox))
+    calls = _calls(tests.cases)
     ways = [[f"{prelude(program)}\n{dedent(program)}"]]
     limits = _limits(tests.seconds * (len(calls) + 1))
     done, problem = 0, ""
@@ -172,18 +223,18 @@ def _report(outcome: Outcome, token: str) -> tuple[str, str]:
     return str(report["verdict"]), str(report["detail"])
 
 
-def _cases(tests: CodeTests, sandbox: Sandbox) -> Sequence[tuple[str, str]]:
-    """The cases of a target, packed ones included. Raises ConfigError where there are none."""
-    cases: Sequence[tuple[str, str]] = tests.cases
+def _opened(tests: CodeTests, sandbox: Sandbox) -> CodeTests:
+    """Tests whose packed cases stand with the others. Raises ConfigError where there are none."""
+    cases = tests.cases
     if tests.blob:
         text = unpack(tests.blob, sandbox=sandbox)
         try:
             cases = (*cases, *read_cases(text, function=tests.function))
         except (ValueError, RecursionError) as problem:
             raise ConfigError(f"code: packed tests that are no cases ({problem}). Get the data anew.") from None
-    if not cases:
+    if not cases and tests.kind != "script":
         raise ConfigError(f"code: tests of kind {tests.kind} without a case. Repair the row.")
-    return cases
+    return replace(tests, cases=cases, blob="")
 
 
 def _calls(cases: Sequence[tuple[str, str]]) -> list[tuple[list[Any], Any]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from rmas.errors import ConfigError, unknown
+from rmas.eval.judge import JudgeConfig
 from rmas.settings import CONDITIONS, Condition, require, require_latent_steps
 
 FREE = ("jobs",)  # no number depends on it
@@ -29,7 +30,9 @@ class EvalConfig:
     batch_size: int = 16
     limit: int | None = None
     data: str | None = None
-    jobs: int = 2  # programs of a code task that run at a time
+    jobs: int = 2  # programs of a code task, or requests to the judge, at a time
+    judge_url: str | None = None  # of short answers; its key is never a setting
+    judge_model: str | None = None
     unsafe_run_code_without_sandbox: bool = False
 
     def __post_init__(self) -> None:
@@ -43,6 +46,11 @@ class EvalConfig:
             value = vars(self)[name]
             require(value is None or value >= 1, name, value, "1 or more")
         require_latent_steps(self.latent_steps)
+        if (self.judge_url is None) != (self.judge_model is None):
+            lacking = "judge_url" if self.judge_url is None else "judge_model"
+            raise ConfigError(f"{lacking} is not set: a judge needs judge_url and judge_model. Set both or neither.")
+        if self.judge_url is not None and self.judge_model is not None:
+            JudgeConfig(url=self.judge_url, model=self.judge_model)  # refuses what cannot be one
         if self.samples > 1 and self.temperature == 0:
             raise ConfigError(
                 f"samples is {self.samples} and temperature 0, so all would be alike. Set temperature, such as 0.6."

@@ -22,6 +22,13 @@ _STATED = re.compile(
     r"(?<!to )\banswers?\b[^\n.,:=?!]{0,60}?(?:\b(?:is|are|(?:should|would|must|will) be)\b|[:=])",
     re.IGNORECASE | re.MULTILINE,
 )
+_ASKED = re.compile(
+    r"\b(?:whether|if)\s+(?:or\s+not\s+)?"
+    r"(?:(?:the|this|that|my|our|your|final|short|correct|right|option|choice|answer)\s+)*\Z",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(r"[^.,;\n]{0,80}?\b(?:no|not|wrong|incorrect|false)\b", re.IGNORECASE)
+_PRAISE = "correct|consistent|verified|confirmed|checked|accurate|plausible|reasonable|sensible"
 _FILLER = re.compile(r"(?:[\s*_:=#]|(?:therefore|thus|simply|just|that|then|now)\b,?)*+", re.IGNORECASE)
 _FILLER_OF_EXACT = re.compile(r"[\s:]*(?:\*\*)?[\s:]*")
 _FILLED_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:\{\s*[^\s}]|-?\d)")
@@ -63,7 +70,7 @@ def final_answer(text: str, format: Format) -> str | None:
         return _kept(marked.text, format)
     if hashes := _HASHES.findall(spoken):
         return str(hashes[-1]).strip()
-    if (stated := _stated(spoken, _FILLER_OF_EXACT if format == "exact" else _FILLER)) is not None:
+    if (stated := _stated(spoken, format)) is not None:
         return _kept(_STATEMENTS[format](stated), format)
     return _kept(_ENDINGS[format](spoken.strip()), format)
 
@@ -116,9 +123,24 @@ def last_box(text: str) -> str | None:
     return text[slice(*inside)].strip() + (base[0] if base else "")
 
 
-def _stated(text: str, filler: re.Pattern[str]) -> str | None:
-    """Everything behind the last "answer is", "Answer:" or heading "Answer" that has something behind it."""
-    for mark in reversed(list(_STATED.finditer(text))):
+def is_asked(text: str, position: int) -> bool:
+    """Whether what begins at `position` is asked and not said: "whether the answer is", "if option"."""
+    return _ASKED.search(text, max(position - 60, 0), position) is not None
+
+
+def _stated(text: str, format: Format) -> str | None:
+    """Everything behind the last "answer is", "Answer:" or heading "Answer" that has something behind it.
+
+    "Whether the answer is" states none. "The answer is consistent" speaks of one that was stated, and counts where none
+    was. Neither holds for a clause that denies: after "whether the answer is correct: no" no earlier answer stands.
+    """
+    filler, praised = _FILLER_OF_EXACT if format == "exact" else _FILLER, _PRAISES[format]
+    marks = [
+        mark
+        for mark in reversed(list(_STATED.finditer(text)))
+        if not is_asked(text, mark.start()) or _DENIED.match(text, mark.end())
+    ]
+    for mark in sorted(marks, key=lambda mark: praised.match(text, mark.end()) is not None):
         skipped = filler.match(text, mark.end())
         rest = text[skipped.end() if skipped else mark.end() :]
         if rest.strip(" .*_\n"):
@@ -218,6 +240,23 @@ def _formula(found: re.Match[str]) -> str:
     return next(part for part in found.groups() if part is not None).strip()
 
 
+def _praised(words: str) -> re.Pattern[str]:
+    """One of `words`, or two of them, where an answer would stand, and nothing in the clause that denies."""
+    return re.compile(
+        rf"(?!{_DENIED.pattern})[\s*_]*(?:(?:indeed|also|now|therefore|thus|clearly|both|really|fully)\s+)*"
+        rf"(?:{words})(?:\s+and\s+(?:{words}))?\b[*_]*"
+        r"(?=[ \t]*(?:[.,;:!?)\n]|\Z|(?:with|because|since|as|and|by|for|too|now|here)\b))",
+        re.IGNORECASE,
+    )
+
+
+# What is said of an answer. "Right" and "valid" may be what was asked for, where words are.
+_PRAISES: Mapping[Format, re.Pattern[str]] = {
+    "math": _praised(f"{_PRAISE}|right|valid"),
+    "number": _praised(f"{_PRAISE}|right|valid"),
+    "short": _praised(_PRAISE),
+    "exact": _praised(_PRAISE),
+}
 # Behind "the answer is"; and in a text that states nothing.
 _STATEMENTS: Mapping[Format, Callable[[str], str | None]] = {
     "math": _first_line,

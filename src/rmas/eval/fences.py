@@ -1,10 +1,12 @@
 """The program in what a model wrote: the last whole Python fence that defines something, or the code between prose.
 
-The surprising thing: the last fence is often an example call or its output, so a fence with a `def` or a `class` goes
-before a later one without. Any text; raises nothing; nothing is parsed or run.
+The surprising thing: the last fence is often an example call, its output or a test. So a fence that has what the task
+asks for (its function; reading the input) goes before a later one without, and so does one with a `def` or a `class`.
+Any text; raises nothing; nothing is parsed or run.
 """
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 
 from rmas.eval.extract import said
@@ -20,6 +22,7 @@ _LINE = re.compile(
     r"[A-Za-z_][\w.]*(?:\[[^\]\n]*\])?"
     r"(?:[ \t]*(?:[-+*/%&|^@]|//|\*\*|<<|>>|:[ \t]*[\w\[\], .]+)?=[^=]|\(|,[ \t]*\w+[ \t]*=))"
 )
+READS_INPUT = re.compile(r"\binput[ \t]*\(|\bstdin\b(?![ \t]*=[^=])|\bopen\(0\b")  # what a program of stdin does
 
 
 class _Block(NamedTuple):
@@ -28,12 +31,21 @@ class _Block(NamedTuple):
     is_whole: bool
 
 
-def find_program(text: str) -> str | None:
+def defines(names: Collection[str]) -> re.Pattern[str]:
+    """What finds a definition of one of `names`: a function, a method, a class, or a name at the margin that is set."""
+    given = "|".join(map(re.escape, names))
+    return re.compile(
+        rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+(?:{given})\b|^(?:{given})[ \t]*(?::[^=\n]*)?=(?!=)", re.MULTILINE
+    )
+
+
+def find_program(text: str, wanted: re.Pattern[str] | None = None) -> str | None:
     """The program of an answer, its lines as they stand; None: unparsed.
 
-    Of the Python fences (tagged so, or not tagged) the last closed one that defines a function or class, else one that
-    is not closed and does, else the last tagged one, else the last. Without a fence: from the first line that is surely
-    code up to the prose behind it, or the whole text where its first line is indented or looks like code.
+    Of the Python fences (tagged so, or not tagged), those in which `wanted` is found, where there are any: the last
+    closed one that defines a function or class, else one that is not closed and does, else the last tagged one, else
+    the last. Without a fence: from the first line that is surely code up to the prose behind it, or the whole text
+    where its first line is indented or looks like code.
     """
     spoken = said(text)
     if spoken is None or not spoken.strip():
@@ -41,6 +53,7 @@ def find_program(text: str) -> str | None:
     blocks = [block for block in _blocks(spoken) if block.text.strip()]
     if not blocks:
         return None if _FENCE.search(spoken) else _unfenced(spoken)
+    blocks = [block for block in blocks if wanted and wanted.search(block.text)] or blocks
     defining = [block for block in blocks if _DEFINES.search(block.text)]
     for candidates in (
         [block for block in defining if block.is_whole],

@@ -11,14 +11,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from rmas.errors import ConfigError
 from rmas.eval.extract import final_answer, said
 from rmas.eval.grade import Verdict
-from rmas.eval.task import Target
+from rmas.eval.task import Target, Task
 from rmas.settings import require
+
+if TYPE_CHECKING:
+    from rmas.eval.config import EvalConfig
 
 _SYSTEM = (
     "You compare an answer with the accepted answers to a question. Reply with one word: yes if the answer means the "
@@ -44,6 +48,9 @@ class Judgement(NamedTuple):
     reply: str
 
 
+Judge = Callable[[str, str, Target], Judgement]  # question, text, target
+
+
 @dataclass(frozen=True, kw_only=True)
 class JudgeConfig:
     """Which endpoint to ask. `url`: up to /v1, without /chat/completions. The key is never shown."""
@@ -54,10 +61,9 @@ class JudgeConfig:
     seconds: float = 60.0  # per answer
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        if not _is_base(self.url):
             raise ConfigError(
-                "judge: the url is not http(s)://HOST/v1, without a name and password. Give the base url."
+                "judge: the url is not http(s)://HOST/v1, without a name, password and query. Give the base url."
             )
         require(bool(self.model.strip()), "judge model", repr(self.model), "the name of a model at the endpoint")
         require(self.seconds > 0, "judge seconds", self.seconds, "above 0")
@@ -65,6 +71,18 @@ class JudgeConfig:
             raise ConfigError(
                 "judge: the key holds white space or a character outside ASCII. Give it as it was issued."
             )
+
+
+def judge_for(task: Task, config: "EvalConfig", *, key: str = "") -> Judge | None:
+    """The judge that `config` names, None where it names none. Raises ConfigError where answers are not short."""
+    if config.judge_url is None or config.judge_model is None:
+        return None
+    if task.format != "short":
+        raise ConfigError(
+            f"judge_model is {config.judge_model}, but a judge is for short answers, and those of {task.name} are of "
+            f"format {task.format}. Leave judge_url and judge_model out."
+        )
+    return partial(judge, config=JudgeConfig(url=config.judge_url, model=config.judge_model, key=key))
 
 
 def judge(
@@ -109,6 +127,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def _is_base(url: str) -> bool:
+    """Whether `url` is http(s)://HOST/…, in ASCII, without the parts that could hold a key."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets around what is no address
+        return False
+    is_plain = re.fullmatch(r"[!-~]+", url) and not (parts.username or parts.password or parts.query or parts.fragment)
+    return parts.scheme in ("http", "https") and bool(parts.hostname and is_plain)
 
 
 def _send(config: JudgeConfig, body: bytes, transport: Transport) -> bytes:

@@ -1,7 +1,8 @@
 """The letter that a model chose, in a box or in prose. "answer a lot" is no letter, and two different letters are none.
 
-The surprising thing: a sentence is only read where it claims. "Option A is wrong" names a letter and chooses none, and
-a capital A that a word follows is an article. Any text; raises nothing; time in proportion to the length.
+The surprising thing: a sentence is only read where it claims. "Option A is wrong" and "whether option A is right" name
+a letter and choose none, and a capital A that a word follows is an article. Any text; raises nothing; time in
+proportion to the length.
 """
 
 import re
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from string import ascii_uppercase
 
-from rmas.eval.extract import marked_answer, said
+from rmas.eval.extract import is_asked, marked_answer, said
 from rmas.eval.notation import words_of
 
 _UNNAMED = ascii_uppercase[:10]  # the letters where the options are not known
@@ -105,12 +106,15 @@ def _plain(text: str) -> str:
 
 def _stated(text: str, options: Sequence[str]) -> Iterator[str | None]:
     for found in _STATED.finditer(text):
-        yield named_letter(_behind(text, found.end()), options)
+        if not is_asked(text, found.start()):
+            yield named_letter(_behind(text, found.end()), options)
 
 
 def _declared(text: str, options: Sequence[str]) -> Iterator[str | None]:
     for pattern in _DECLARED:
-        yield from (named_letter(found[1], options) for found in pattern.finditer(text))
+        for found in pattern.finditer(text):
+            if not is_asked(text, found.start()):
+                yield named_letter(found[1], options)
     for found in _CHOSEN.finditer(text):
         yield named_letter(_behind(text, found.end()), options)
 

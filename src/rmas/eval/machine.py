@@ -7,37 +7,36 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, final
+
+import torch
 
 _PACKAGES = ("rmas", "torch", "transformers", "math-verify", "reasoning-gym", "datasets")
 _RAPL = Path("/sys/class/powercap")  # Intel and AMD: energy counters of the processor packages, often for root only
 
 
-@dataclass
+@final
 class Session:
-    """Filled when its `with` ends. `energy_joules` None: no device told it."""
+    """One process at work on a run, from its making on. `devices`: where the models are; none: the processor."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, devices: Iterable[str] = ()) -> None:
+        self._devices = [torch.device(name) for name in sorted(set(devices) or {"cpu"})]
+        self._name = uuid.uuid4().hex
+        self._began, self._energy = time.monotonic(), _energy(self._devices)
 
-
-@contextmanager
-def measured(session: Session) -> Iterator[None]:
-    """Time, peak memory and energy of what happens inside go into `session`, however it ends."""
-    began, energy = time.monotonic(), _energy()
-    try:
-        yield
-    finally:
-        after = _energy()
-        session.facts = {
-            "seconds": round(time.monotonic() - began, 3),
-            "device": _device(),
-            "peak_memory_mib": _peak_memory(),
-            "energy_joules": None if energy is None or after is None or after < energy else round(after - energy, 1),
+    def facts(self) -> dict[str, Any]:
+        """What it took so far. `session` tells it from others; `energy_joules` None: no device told it."""
+        before, after = self._energy, _energy(self._devices)
+        return {
+            "session": self._name,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "device": ", ".join(map(_name, self._devices)),
+            "peak_memory_mib": _peak_memory(self._devices),
+            "energy_joules": None if before is None or after is None or after < before else round(after - before, 1),
         }
 
 
@@ -52,34 +51,33 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    return f"{platform.machine()} CPU"
+def _name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} {device.type.upper()}"
 
 
-def _peak_memory() -> int:
-    """MiB: of the GPU where one is used, else of this process."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated() // 2**20)
+def _peak_memory(devices: Sequence[torch.device]) -> int:
+    """MiB: of the GPUs where some are used, else of this process."""
+    if gpus := _gpus(devices):
+        return int(sum(map(torch.cuda.max_memory_allocated, gpus)) // 2**20)
     scale = 1024 if sys.platform != "darwin" else 1  # Linux counts in KiB, macOS in bytes
     return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale // 2**20)
 
 
-def _energy() -> float | None:
-    """Joules counted so far by the GPU, else by the processor; None where nothing tells."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
+def _energy(devices: Sequence[torch.device]) -> float | None:
+    """Joules counted so far by the GPUs, else by the processor; None where nothing tells."""
+    if gpus := _gpus(devices):
         try:
             import pynvml
         except ImportError:
             return None
         try:
             pynvml.nvmlInit()
-            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda.current_device())
-            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)) / 1000
+            # By UUID: NVML's numbers are not those that CUDA_VISIBLE_DEVICES leaves.
+            names = [f"GPU-{torch.cuda.get_device_properties(gpu).uuid}" for gpu in gpus]
+            handles = [pynvml.nvmlDeviceGetHandleByUUID(name) for name in names]
+            return float(sum(map(pynvml.nvmlDeviceGetTotalEnergyConsumption, handles))) / 1000
         except pynvml.NVMLError:
             return None
     try:
@@ -87,3 +85,7 @@ def _energy() -> float | None:
     except (OSError, ValueError):
         return None
     return sum(counts) / 1e6 if counts else None
+
+
+def _gpus(devices: Sequence[torch.device]) -> list[torch.device]:
+    return [device for device in devices if device.type == "cuda"]

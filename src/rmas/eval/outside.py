@@ -1,5 +1,6 @@
 """Grades for outputs that were made elsewhere: rows with an `output`, and a `target` or the `id` of a sample."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from rmas.tools.sandbox import Sandbox
 def grade_rows(
     task: Task, rows: Sequence[Row], *, samples: Sequence[Sample] = (), sandbox: Sandbox | None = None, jobs: int = 2
 ) -> list[Grade]:
-    """One grade a row. `target`: an accepted answer, or a list of them; choice: the letter.
+    """One grade a row. `target`: an accepted answer, or a list of them; choice: the letter; number: or GSM8K's column.
 
     Rows without a target name a sample of the task by `id`; code tasks always do, for their tests. Raises ConfigError
     with the row's place.
@@ -24,7 +25,7 @@ def grade_rows(
     known = {sample.id: sample.target for sample in samples}
     targets = [_target(task, row, known) for row in rows]
     texts = [_text(row) for row in rows]
-    return grade_texts(task, texts, targets, sandbox=sandbox, jobs=jobs)
+    return grade_texts(task, texts, targets, sandbox=sandbox, jobs=jobs, names=[row.place for row in rows])
 
 
 def counts(task: Task, grades: Sequence[Grade]) -> dict[str, Any]:
@@ -73,10 +74,12 @@ def _target(task: Task, row: Row, known: Mapping[str, Target]) -> Target:
     if "target" in row.fields and task.format != "code":
         given = row.fields["target"]
         answers = given if isinstance(given, list) else [given]
-        if not answers or not all(isinstance(answer, str | int | float) for answer in answers):
+        if not answers or not all(map(_is_answer, answers)):
             raise ConfigError(f"{row.place}: target is {given!r:.60}, expected an answer or a list of accepted ones.")
         if len(answers) > 1 and task.format != "short":
             raise ConfigError(f"{row.place}: target has {len(answers)} answers, but a task of {task.format} has one.")
+        if task.format == "number" and "####" in str(answers[0]):
+            return _solution(task, row, str(answers[0]))
         return Target(answers=tuple(str(answer) for answer in answers), options=_options(row))
     name = row.fields.get("id")
     if name is None:
@@ -85,6 +88,18 @@ def _target(task: Task, row: Row, known: Mapping[str, Target]) -> Target:
     if str(name) not in known:
         raise ConfigError(f"{row.place}: " + unknown("sample", str(name), known))
     return known[str(name)]
+
+
+def _is_answer(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _solution(task: Task, row: Row, text: str) -> Target:
+    """A solution that ends with `#### 72`, as the task reads it in its own data. Raises ConfigError where it cannot."""
+    sample = task.read(Row(f"{row.place}: target", {"question": "?", "answer": text}))
+    return Target(answers=(text,)) if sample is None else sample.target
 
 
 def _options(row: Row) -> tuple[str, ...]:

@@ -13,17 +13,18 @@ from typing import Any
 
 from rmas.errors import ConfigError
 from rmas.eval.grade import Verdict
-from rmas.eval.machine import Session
 
 SAMPLES, SESSIONS, SUMMARY, ORIGIN = "samples.jsonl", "sessions.jsonl", "summary.json", "origin.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One sample of one question: what was said, what was read in it, both verdicts, and what it took.
+    """One sample of one question: what was said, what was read in it, the verdicts, and what it took.
 
-    `question` is a digest of question and target, `prompt` of what the answerer read. A question's samples share one
-    run: its turns stand with the first of them (`sample` 0), whose token counts are those of all its samples.
+    `question` is a digest of question and target, `prompt` of what the answerer read. `ballot` is what the sample votes
+    for: of the question's answers that say the same as its own the first; None: unparsed, or a program. `judged` and
+    `judge_reply` are a judge's, where one was asked. A question's samples share one run: turns, seconds and steps,
+    and the tokens of prompts and messages, stand with the first of them (`sample` 0).
     """
 
     id: str
@@ -35,11 +36,15 @@ class Record:
     verdict: Verdict
     lenient: Verdict
     finish: str
+    ballot: str | None = None
+    judged: Verdict | None = None
+    judge_reply: str = ""
     detail: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     prompt_tokens: int = 0
     latent_steps: int = 0
     completion_tokens: int = 0
+    sequential_steps: int = 0
     seconds: float = 0.0
     turns: tuple[Mapping[str, Any], ...] = ()
 
@@ -82,20 +87,22 @@ def append_records(folder: Path, records: Iterable[Record]) -> None:
     _append(folder / SAMPLES, [asdict(record) for record in records])
 
 
-def note_session(folder: Path, session: Session) -> None:
-    """One line on what a session took, finished or not."""
-    _append(folder / SESSIONS, [session.facts])
+def note_session(folder: Path, facts: Mapping[str, Any]) -> None:
+    """One line on what a session took so far; it takes the place of the session's lines before."""
+    _append(folder / SESSIONS, [facts])
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """What every session of a run took, oldest first."""
+    """What every session of a run took by its last line, oldest first."""
     path = folder / SESSIONS
-    return [json.loads(line) for line in path.read_bytes()[: _whole_size(path)].decode("utf-8").splitlines()]
+    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return list({row.get("session", number): row for number, row in enumerate(rows)}.values())
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     """Put summary.json in place, whole or not at all. Raises ConfigError where the folder cannot be written."""
-    replace_file(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False))
+    replace_file(folder / SUMMARY, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def read_records(folder: Path) -> dict[tuple[str, int], Record]:

@@ -7,15 +7,18 @@ would have had, and writes only what is missing.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rmas.errors import ConfigError
+from rmas.errors import ConfigError, QuestionError
 from rmas.eval.code import grade_texts, sandbox_for
 from rmas.eval.config import EvalConfig
-from rmas.eval.grade import Grade
-from rmas.eval.machine import Session, measured, versions
+from rmas.eval.grade import GRADERS, Grade
+from rmas.eval.judge import Judge, Judgement, judge_for
+from rmas.eval.machine import Session, versions
 from rmas.eval.record import (
     Record,
     append_records,
@@ -25,12 +28,13 @@ from rmas.eval.record import (
     read_sessions,
     write_summary,
 )
-from rmas.eval.statistics import wilson
-from rmas.eval.summary import summarise
-from rmas.eval.task import Sample, Task, find_task, load_samples
-from rmas.solver import Answer, Solver
+from rmas.eval.summary import running, summarise
+from rmas.eval.task import Format, Sample, Target, Task, find_task, load_samples
+from rmas.solver import Answer, CheckingSolver, Solver
 from rmas.tools.sandbox import Sandbox
 
+_MOST_BALLOTS = 20  # of a question's, that an answer is compared with
+_MOST_UNSETTLED = 3  # comparisons of a question that may run into their time limit
 _DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
@@ -43,6 +47,7 @@ def evaluate(
     samples: Sequence[Sample] | None = None,
     out: Path | None = None,
     sandbox: Sandbox | None = None,
+    judge: Judge | None = None,
     report: Report | None = None,
     origin: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -50,26 +55,32 @@ def evaluate(
 
     `samples`: where they are loaded already. `out`: a folder that exists; its records are kept, and those that stand
     there are not made again. They are refused where they are of other questions, or of another `origin`: names and
-    digests of what else the answers depend on. `sandbox`: what code tasks need; None: this machine's. Of `config` the
-    solver's own part (rounds, sampling) is not looked at: a solver has its settings. Raises ConfigError, and whatever
-    the solver raises; batches that were finished stay on disk.
+    digests of what else the answers depend on. `sandbox`: what code tasks need; None: this machine's. `judge`: None:
+    the one of `config`, without a key. Of `config` the solver's own part (rounds, sampling) is not looked at: a solver
+    has its settings. Raises ConfigError, QuestionError with the sample's id where the solver can tell beforehand, and
+    whatever the solver raises; batches that were finished stay on disk.
     """
     task = find_task(task) if isinstance(task, str) else task
     config = EvalConfig(task=task.name) if config is None else config
     if sandbox is None:
         sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
+    if judge is None:
+        judge = judge_for(task, config)
     samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
     if out is not None:
-        check_origin(out, {"task's version": task.version, **(origin or {})})
+        asked = f"{config.judge_model} at {config.judge_url}" if config.judge_model else "none"
+        check_origin(out, {"task's version": task.version, "judge": asked, **(origin or {})})
     records = {} if out is None else dict(read_records(out))
     wanted = {(sample.id, number) for sample in samples for number in range(config.samples)}
     records = {key: record for key, record in records.items() if key in wanted}
     if out is not None:
         _check_questions(out, records, samples)
-    for batch in batches(samples, config.batch_size):
-        missing = [sample for sample in batch if any((sample.id, n) not in records for n in range(config.samples))]
-        if not missing:
-            continue
+    missing = {name for name, _ in wanted - records.keys()}
+    unfinished = [
+        batch for batch in batches(samples, config.batch_size) if any(sample.id in missing for sample in batch)
+    ]
+    _check(solver, [sample for batch in unfinished for sample in batch])
+    for batch in unfinished:
         answers = solver.solve([sample.question for sample in batch])
         for answer in answers:
             if len(answer.samples) != config.samples:
@@ -77,7 +88,7 @@ def evaluate(
                     f"the solver gives {len(answer.samples)} samples a question, the evaluation wants "
                     f"{config.samples}. Set both alike."
                 )
-        made = [r for r in graded(batch, answers, task, config, sandbox) if r.key not in records]
+        made = [r for r in graded(batch, answers, task, config, sandbox, judge) if r.key not in records]
         if out is not None:
             append_records(out, made)
         records |= {record.key: record for record in made}
@@ -95,20 +106,35 @@ def evaluate_into(
     samples: Sequence[Sample],
     facts: Mapping[str, Any],
     sandbox: Sandbox | None = None,
+    judge: Judge | None = None,
     report: Report | None = None,
 ) -> dict[str, Any]:
     """`evaluate` into the run folder `out`, and write `summary.json`: the result, and all that it depends on.
 
-    `facts`: of the solver's system. What the machine gave is noted for every session, finished or not.
+    `facts`: of the solver's system; `device` has the device of each role. What the machine gave is noted after every
+    batch and when the session ends, finished or not.
     """
-    session = Session()
+    session = Session(facts.get("device", {}).values())
+
+    def noted(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        note_session(out, session.facts())
+        if report is not None:
+            report(stage, done, total, figures)
+
     try:
-        with measured(session):
-            result = evaluate(
-                solver, task, config, samples=samples, out=out, sandbox=sandbox, report=report, origin=_origin(facts)
-            )
+        result = evaluate(
+            solver,
+            task,
+            config,
+            samples=samples,
+            out=out,
+            sandbox=sandbox,
+            judge=judge,
+            report=noted,
+            origin=_origin(facts),
+        )
     finally:
-        note_session(out, session)
+        note_session(out, session.facts())
     source = config.data or task.source
     summary = {
         "result": result,
@@ -121,6 +147,17 @@ def evaluate_into(
     }
     write_summary(out, summary)
     return summary
+
+
+def _check(solver: Solver, samples: Sequence[Sample]) -> None:
+    """Raises QuestionError for the first sample that the solver, if it can tell, could not answer."""
+    if not isinstance(solver, CheckingSolver):
+        return
+    for sample in samples:
+        try:
+            solver.check([sample.question])
+        except QuestionError as problem:
+            raise QuestionError(f"sample {sample.id}: {problem}") from None
 
 
 def _check_questions(out: Path, records: Mapping[tuple[str, int], Record], samples: Sequence[Sample]) -> None:
@@ -156,26 +193,64 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
 
 
 def graded(
-    batch: Sequence[Sample], answers: Sequence[Answer], task: Task, config: EvalConfig, sandbox: Sandbox | None
+    batch: Sequence[Sample],
+    answers: Sequence[Answer],
+    task: Task,
+    config: EvalConfig,
+    sandbox: Sandbox | None,
+    judge: Judge | None = None,
 ) -> list[Record]:
     """One record for each sample of each answer."""
     pairs = list(zip(batch, answers, strict=True))
     said = [(sample, answer, number) for sample, answer in pairs for number in range(len(answer.samples))]
     texts = [answer.samples[number] for _, answer, number in said]
     targets = [sample.target for sample, _, _ in said]
-    grades = grade_texts(task, texts, targets, sandbox=sandbox, jobs=config.jobs)
-    return [_record(*place, verdict) for place, verdict in zip(said, grades, strict=True)]
+    names = [sample.id for sample, _, _ in said]
+    grades = grade_texts(task, texts, targets, sandbox=sandbox, jobs=config.jobs, names=names)
+    found = iter(grades)
+    votes = [
+        ballot
+        for sample, answer in pairs
+        for ballot in ballots(answer.samples, list(islice(found, len(answer.samples))), sample.target, task.format)
+    ]
+    judgements: Sequence[Judgement | None] = [None] * len(said)
+    if judge is not None:
+        with ThreadPoolExecutor(config.jobs, thread_name_prefix="judge") as pool:
+            judgements = list(pool.map(judge, [sample.question.text for sample, _, _ in said], texts, targets))
+    return [_record(*row) for row in zip(said, grades, votes, judgements, strict=True)]
 
 
-def running(records: Sequence[Record]) -> dict[str, float]:
-    """Accuracy so far, with Wilson's interval: what the progress bar shows."""
-    right = sum(record.verdict == "correct" for record in records)
-    low, high = wilson(right, len(records))
-    return {"accuracy": right / len(records), "low": low, "high": high}
+def ballots(texts: Sequence[str], grades: Sequence[Grade], target: Target, format: Format) -> list[str | None]:
+    """What each sample of a question votes for: of the answers that say the same as its own, the one said first.
+
+    Two say the same where, one being the target, the other would be graded correct; of `target` only the options are
+    looked at. None: unparsed, or a program.
+    """
+    if format not in GRADERS:
+        return [None] * len(texts)
+    found: dict[str, str] = {}
+    num_unsettled = 0
+    for text, given in zip(texts, grades, strict=True):
+        if given.extracted is None or given.extracted in found:
+            continue
+        ballot = given.extracted
+        for other in list(dict.fromkeys(found.values()))[:_MOST_BALLOTS]:
+            if num_unsettled == _MOST_UNSETTLED:
+                break
+            reading = GRADERS[format](text, Target(answers=(other,), options=target.options))
+            num_unsettled += bool(reading.detail)
+            if reading.verdict == "correct":
+                ballot = other
+                break
+        found[given.extracted] = ballot
+    return [None if given.extracted is None else found[given.extracted] for given in grades]
 
 
-def _record(sample: Sample, answer: Answer, number: int, found: Grade) -> Record:
-    usage, is_first = answer.trace.usage, number == 0
+def _record(place: tuple[Sample, Answer, int], found: Grade, ballot: str | None, judgement: Judgement | None) -> Record:
+    sample, answer, number = place
+    judged, reply = judgement or (None, "")
+    trace, usage, is_first = answer.trace, answer.trace.usage, number == 0
+    own = sum(trace.sample_tokens[number : number + 1])
     return Record(
         id=sample.id,
         sample=number,
@@ -186,11 +261,15 @@ def _record(sample: Sample, answer: Answer, number: int, found: Grade) -> Record
         verdict=found.verdict,
         lenient=found.lenient,
         finish=answer.finishes[number] if answer.finishes else "",
+        ballot=ballot,
+        judged=judged,
+        judge_reply=reply,
         detail=found.detail,
         scores=dict(found.scores),
         prompt_tokens=usage.prompt_tokens if is_first else 0,
         latent_steps=usage.latent_steps if is_first else 0,
-        completion_tokens=usage.completion_tokens if is_first else 0,
+        completion_tokens=usage.completion_tokens - sum(trace.sample_tokens[1:]) if is_first else own,
+        sequential_steps=trace.sequential_steps if is_first else 0,
         seconds=usage.seconds if is_first else 0.0,
         turns=tuple(asdict(turn) for turn in answer.trace.turns) if is_first else (),
     )

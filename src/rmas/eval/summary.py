@@ -1,5 +1,6 @@
 """The figures of a run, from its records alone: the same records, the same summary, whatever happened on the way."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +12,14 @@ from rmas.eval.record import Record
 from rmas.eval.statistics import bootstrap, estimate, pass_at_k
 
 _PASSES = (1, 2, 5, 10, 20, 50, 100)
+_COUNTS = ("prompt_tokens", "latent_steps", "completion_tokens", "sequential_steps")
 
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:
     """Accuracy by both readings with error and intervals, pass@k, majority vote, what was unparsed or cut, and tokens.
 
-    `records`: whole questions in any order. Every figure is a mean over questions.
+    `records`: whole questions in any order. Every figure is a mean over questions; None: these records tell none.
+    `judged` is the accuracy by the judge, where one was asked about all; `majority` there is where samples vote.
     """
     questions = by_question(records)
     groups = [questions[name] for name in sorted(questions)]
@@ -33,19 +36,25 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
         "truncated": _mean(groups, lambda record: record.is_truncated),
         "smallest_difference": smallest_unpaired(strict),
     }
+    if all(record.judged is not None for record in records):
+        table["judged"] = estimate(_results(groups, lambda record: record.judged == "correct"))._asdict()
     if least > 1:
         table["pass_at"] = {str(k): pass_at_k(strict, k)._asdict() for k in _PASSES if k <= least}
-        table["majority"] = estimate([[float(majority(group))] for group in groups])._asdict()
+        chosen = [found for group in groups if (found := majority(group)) is not None]
+        if len(chosen) == len(groups):
+            table["majority"] = estimate([[float(is_right)] for is_right in chosen])._asdict()
     for name in sorted({name for record in records for name in record.scores}):
         scored = [[record.scores.get(name, 0.0) for record in group] for group in groups]
         table[name] = estimate(scored)._asdict()
-    firsts = [group[0] for group in groups]
-    table["tokens"] = {
-        name: sum(vars(record)[name] for record in firsts) / len(firsts)
-        for name in ("prompt_tokens", "latent_steps", "completion_tokens")
-    }
-    table["tokens"]["sequential_steps"] = sum(map(sequential_steps, groups)) / len(groups)
-    return table
+    table["tokens"] = {name: sum(vars(record)[name] for record in records) / len(groups) for name in _COUNTS}
+    return {key: _told(value) for key, value in table.items()}
+
+
+def running(records: Sequence[Record]) -> dict[str, float]:
+    """Accuracy so far with its interval, questions being what is counted: what the progress bar shows."""
+    groups = list(by_question(records).values())
+    found = estimate(_results(groups, lambda record: record.verdict == "correct"))
+    return {"accuracy": found.mean, "low": found.low, "high": found.high}
 
 
 def by_question(records: Sequence[Record]) -> dict[str, list[Record]]:
@@ -56,26 +65,17 @@ def by_question(records: Sequence[Record]) -> dict[str, list[Record]]:
     return questions
 
 
-def majority(group: Sequence[Record]) -> bool:
+def majority(group: Sequence[Record]) -> bool | None:
     """Whether the answer that most samples give is right; of equals, the one said first. Unparsed samples do not vote.
 
-    Answers are the same where what was extracted is, white space and case apart: the gold answer has no say in it.
+    None where answers have no ballots: programs, and records that are older than ballots.
     """
-    votes = Counter(_ballot(record) for record in group if record.extracted is not None)
-    if not votes:
-        return False
-    most = max(votes.values())
-    chosen = next(record for record in group if record.extracted is not None and votes[_ballot(record)] == most)
+    voters = [record for record in group if record.ballot is not None]
+    if not voters:
+        return None if any(record.extracted is not None for record in group) else False
+    votes = Counter(record.ballot for record in voters)
+    chosen = max(voters, key=lambda record: votes[record.ballot])
     return chosen.verdict == "correct"
-
-
-def sequential_steps(group: Sequence[Record]) -> int:
-    """Model steps of a question that had to wait for the one before: latent steps, and the tokens of one sample."""
-    return round(group[0].latent_steps + group[0].completion_tokens / len(group))
-
-
-def _ballot(record: Record) -> str:
-    return "".join((record.extracted or "").split()).casefold()
 
 
 def _results(groups: Sequence[Sequence[Record]], holds: Callable[[Record], bool]) -> list[list[float]]:
@@ -84,3 +84,10 @@ def _results(groups: Sequence[Sequence[Record]], holds: Callable[[Record], bool]
 
 def _mean(groups: Sequence[Sequence[Record]], holds: Callable[[Record], bool]) -> float:
     return float(np.mean([np.mean(row) for row in _results(groups, holds)]))
+
+
+def _told(value: Any) -> Any:
+    """What JSON can hold: None for nan, at any depth."""
+    if isinstance(value, dict):
+        return {key: _told(part) for key, part in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -5,7 +5,7 @@ so the default source, a download and a file of your own go through one function
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,7 +21,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 GYM = "reasoning_gym"
 
 # Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
-_SOURCES: Mapping[str, Callable[[str], list[Row]]] = {"hf": read_hub, GYM: gym_rows}
+_SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"hf": read_hub, GYM: gym_rows}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def find_task(name: str) -> Task:
 
 
 def load_samples(task: Task, *, data: str | None = None, limit: int | None = None) -> list[Sample]:
-    """The samples of `task` in stored order, the first `limit` of them; ids are unique.
+    """The samples of `task` in stored order, the first `limit` of them; ids are unique. No row is asked for after them.
 
     `data` takes the place of the task's source: a .jsonl or .json file, hf:OWNER/NAME?options, hf:./folder, a generator
     or several joined by ` + `. Raises ConfigError: the row's place and field, or how to get data that is gated
@@ -107,9 +107,14 @@ def load_samples(task: Task, *, data: str | None = None, limit: int | None = Non
     """
     require(limit is None or limit >= 1, "limit", limit, "1 or more")
     rows = _own_rows(task) if data is None else _rows(data)
+    num_rows = 0
     samples: dict[str, Sample] = {}
     places: dict[str, str] = {}
-    for row, sample in _read(task, rows):
+    for row in rows:
+        num_rows += 1
+        sample = task.read(row)
+        if sample is None:
+            continue
         if sample.id not in samples:
             samples[sample.id], places[sample.id] = sample, row.place
         elif not _is_generated(data or task.source):
@@ -120,7 +125,7 @@ def load_samples(task: Task, *, data: str | None = None, limit: int | None = Non
             break
     if not samples:
         raise ConfigError(
-            f"{task.name}: none of the {len(rows)} rows of {data or task.source} is a sample of it (all are of another "
+            f"{task.name}: none of the {num_rows} rows of {data or task.source} is a sample of it (all are of another "
             "split). Give the whole file, or another one."
         )
     if limit is None and task.size not in (None, len(samples)):
@@ -128,17 +133,10 @@ def load_samples(task: Task, *, data: str | None = None, limit: int | None = Non
     return list(samples.values())
 
 
-def _read(task: Task, rows: list[Row]) -> Iterator[tuple[Row, Sample]]:
-    for row in rows:
-        sample = task.read(row)
-        if sample is not None:
-            yield row, sample
-
-
-def _own_rows(task: Task) -> list[Row]:
+def _own_rows(task: Task) -> Iterator[Row]:
     """The rows of the task's own source. A hub that does not give them is an error that says what to do."""
     try:
-        return _rows(task.source)
+        yield from _rows(task.source)
     except ConfigError as problem:
         if not task.source.startswith("hf:"):
             raise
@@ -149,11 +147,12 @@ def _own_rows(task: Task) -> list[Row]:
         ) from None
 
 
-def _rows(data: str) -> list[Row]:
-    return [row for source in data.split(" + ") for row in _rows_of(source.strip())]
+def _rows(data: str) -> Iterator[Row]:
+    for source in data.split(" + "):
+        yield from _rows_of(source.strip())
 
 
-def _rows_of(source: str) -> list[Row]:
+def _rows_of(source: str) -> Iterable[Row]:
     prefix, colon, rest = source.partition(":")
     if colon and prefix in _SOURCES:
         return _SOURCES[prefix](rest)

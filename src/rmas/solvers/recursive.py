@@ -58,7 +58,7 @@ class RecursiveSolver:
 
     def solve(self, questions: Sequence[Question]) -> list[Answer]:
         """n questions -> n answers, in order. Questions of like length share a batch."""
-        self._check(questions)
+        self.check(questions)
         answers: dict[int, Answer] = {}
         by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].text))
         for first in range(0, len(by_length), self.batch_size):
@@ -69,11 +69,12 @@ class RecursiveSolver:
 
     def stream(self, question: Question) -> Iterator[Column]:
         """One question, its text as it grows; the last column carries the answer. With samples, the first streams."""
-        self._check([question])
+        self.check([question])
         for rows, answers in self._stream([question]):
             yield Column(rows[0].text, answers[0] if answers else None)
 
-    def _check(self, questions: Sequence[Question]) -> None:
+    def check(self, questions: Sequence[Question]) -> None:
+        """Refuse a question that some agent could not read whole. Runs no model. Raises QuestionError: by how much."""
         for question in questions:
             question.check_roles(self.system.pattern.roles)
         check_lengths(
@@ -104,14 +105,14 @@ def finish_turn(
     for rows in speak(last.agent.backbone, start, sampling, generators):
         yield rows, None
     per_question = [rows[i : i + sampling.samples] for i in range(0, len(rows), sampling.samples)]
-    written = [sum(len(row.ids) for row in group) for group in per_question]
+    written = [tuple(len(row.ids) for row in group) for group in per_question]
     last.log.add(
         round=last.round,
         role=last.agent.role,
         verb="speak",
         seconds=time.perf_counter() - began,
         latent_steps=0,
-        tokens=list(zip(start.lengths, written, strict=True)),
+        tokens=list(zip(start.lengths, map(sum, written), strict=True)),
     )
     traces: list[Trace] = last.log.traces(notes)
     yield (
@@ -119,11 +120,11 @@ def finish_turn(
         [
             Answer(
                 samples=tuple(row.text for row in group),
-                trace=trace,
+                trace=replace(trace, sample_tokens=tokens),
                 finishes=tuple(row.finish or "length" for row in group),
                 prompt=hashlib.sha256(repr(prompt).encode()).hexdigest()[:16],
             )
-            for group, trace, prompt in zip(per_question, traces, last.prompts, strict=True)
+            for group, trace, tokens, prompt in zip(per_question, traces, written, last.prompts, strict=True)
         ],
     )
 

@@ -8,6 +8,24 @@ from rmas.eval.tasks.fields import code_of, find, identity, text_of, texts_of, w
 from rmas.prompt import Question
 from rmas.rows import Row
 
+# Put before a script of MBPP+: its numpy.allclose compares the shapes, too, and takes nothing but numbers.
+_SHAPES = """\
+def _compare_shapes():
+    import numbers
+    import numpy
+
+    lists, allclose = (list, tuple, range, numpy.ndarray), numpy.allclose
+
+    def has_shape(out, exp):
+        if isinstance(exp, lists):
+            return isinstance(out, lists) and len(out) == len(exp) and all(map(has_shape, out, exp))
+        return isinstance(out, numbers.Number)
+
+    numpy.allclose = lambda out, exp, *given, **named: has_shape(out, exp) and allclose(out, exp, *given, **named)
+
+_compare_shapes()
+
+"""
 SHOWN = 3  # asserts in the question: they say what the function is called and what it takes
 TEST_SPLIT = range(11, 511)
 
@@ -36,9 +54,14 @@ def read_mbpp(row: Row) -> Sample | None:
 
 
 def read_mbpp_plus(row: Row) -> Sample:
-    """`prompt` or `text`, `test_list` (what is shown), `test` (the script that counts)."""
+    """`prompt` or `text`, `test_list` (what is shown), `test` (the script that counts).
+
+    The scripts compare floats by numpy.allclose, which broadcasts: an empty list is close to every number, and every
+    number to an empty list. As published, they let both pass; here a result has to have the shape that is expected.
+    """
     asserts = texts_of(row, ("test_list",), "a list of asserts")
-    return _function(row, asserts, text_of(row, ("test",), "the script of all tests"))
+    script = text_of(row, ("test",), "the script of all tests")
+    return _function(row, asserts, f"{_SHAPES}{script}" if "allclose" in script else script)
 
 
 def _function(row: Row, asserts: tuple[str, ...], script: str) -> Sample:
@@ -90,5 +113,5 @@ MBPP_PLUS = Task(
     max_new_tokens=4000,
     about="MBPP's repaired problems with many more tests; the test scripts need numpy.",
     citation="Liu et al. 2023, arXiv:2305.01210",
-    version="1",
+    version="2",
 )
