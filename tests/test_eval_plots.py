@@ -3,6 +3,7 @@
 import struct
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from matplotlib.collections import LineCollection
 
 from rmas.errors import ConfigError
 from rmas.eval.plots import FORMATS, draw_lines, draw_measure, lines_figure, spread
-from rmas.eval.series import MEASURES, SETTINGS, Series, series_of
+from rmas.eval.series import MEASURES, SETTINGS, TRAITS, Series, lines_of, series_of, short_paths
 
 APART = (
     Series(name="latent", x=(1, 2, 3), y=(50, 60, 70), low=(45, 55, 65), high=(55, 65, 75)),
@@ -31,6 +32,82 @@ def axes_of(series: Sequence[Series], *, from_zero: bool = False) -> Axes:
 
 def row(name: str, rounds: int | None, accuracy: float | None, **more: Any) -> dict[str, Any]:
     return {"name": name, "rounds": rounds, "accuracy": accuracy, **more}
+
+
+def run(**settings: Any) -> dict[str, Any]:
+    """A row as a report has it."""
+    plain = {"name": "run", "solver": "recursive", "system": "smol", "control": "none", "rounds": 3, "latent_steps": 4}
+    return {**dict.fromkeys(TRAITS), **plain, "samples": 1, "accuracy": 0.5, **settings}
+
+
+def names(*rows: dict[str, Any]) -> list[str]:
+    return [line["name"] for line in lines_of(rows)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([run(), run(rounds=2)], ["recursive", "recursive"]),
+        ([run(), run(solver="single", rounds=None, latent_steps=None)], ["recursive", "single"]),
+        ([run(), run(control="shuffled")], ["recursive", "shuffled"]),
+        ([run(), run(system="other")], ["smol", "other"]),
+        (
+            [run(), run(control="zeroed"), run(solver="text", latent_steps=None)],
+            ["recursive", "recursive, zeroed", "text"],
+        ),
+        (
+            [run(solver="single"), run(solver="single", samples=10, temperature=0.5), run()],
+            ["single", "single, 10 samples", "recursive"],
+        ),
+        ([run(message_tokens=32), run(message_tokens=64)], ["messages of 32 tokens", "messages of 64 tokens"]),
+        ([run(links="3fa9c1"), run(links="aa0012", rounds=2)], ["links 3fa9c1", "links aa0012"]),
+        ([run(), run(control="alone"), run(name="m0", latent_steps=0)], ["recursive", "alone", "alone, m0"]),
+        ([run(), run(name="again"), run(name="once more")], ["recursive", "recursive, again", "recursive, once more"]),
+    ],
+)
+def test_a_line_is_called_by_what_tells_it_from_the_others(rows: list[dict[str, Any]], told: list[str]) -> None:
+    assert names(*rows) == told
+
+
+@pytest.mark.parametrize("key", TRAITS)
+def test_lines_that_differ_in_one_setting_have_unequal_names(key: str) -> None:
+    first, second = names(run(**{key: 2}), run(**{key: 3}))
+    assert first != second
+
+
+@pytest.mark.parametrize("against", SETTINGS)
+def test_who_has_no_messages_is_a_level(against: str) -> None:
+    lines = lines_of([run(), run(control="alone"), run(name="m0", latent_steps=0)])
+    assert [bool(line.x) for line in series_of(lines, measure="accuracy", against=against)] == [True, False, False]
+
+
+def test_text_is_a_line_over_rounds_and_a_level_over_latent_steps() -> None:
+    text = [run(solver="text", latent_steps=None, rounds=rounds) for rounds in (1, 2)]
+    lines = lines_of([*text, run(rounds=1, latent_steps=8)])
+    over = {key: series_of(lines, measure="accuracy", against=key) for key in SETTINGS}
+    assert [(line.name, line.x) for line in over["rounds"]] == [("text", (1, 2)), ("recursive", (1,))]
+    assert [(line.name, line.x) for line in over["latent_steps"]] == [
+        ("text, R = 1", ()),
+        ("text, R = 2", ()),
+        ("recursive", (8,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("paths", "short"),
+    [
+        (["smol"], ["smol"]),
+        (["runs/a/outer"], ["outer"]),
+        (["runs/a/outer", "runs/b/outer"], ["a", "b"]),
+        (["runs/a/system.toml", "runs/b/system.toml"], ["a", "b"]),
+        (["smol", "mine/smol.toml", "mine/other.toml"], ["smol", "mine/smol", "mine/other"]),
+        (["x", "x/", "y"], ["x", "x/", "y"]),
+        ([], []),
+    ],
+)
+def test_systems_are_called_by_the_fewest_parts_that_tell_them_apart(paths: list[str], short: list[str]) -> None:
+    found = short_paths(paths)
+    assert [found[path] for path in paths] == short
 
 
 def test_rows_become_a_series_a_name_sorted_by_the_setting() -> None:
@@ -79,6 +156,29 @@ def test_lines_that_cannot_be_named_at_their_ends_have_a_legend(series: Sequence
     assert [text.get_text() for text in legend.get_texts()] == [line.name for line in series]
 
 
+@pytest.mark.parametrize("letters", [5, 19, 20, 21, 30, 42])
+def test_a_legend_stays_in_the_picture(letters: int) -> None:
+    name = "recursive, untrained, shuffled, 10 samples"[:letters]
+    with rc_context({"font.size": 8, "legend.fontsize": 7.5}):
+        figure = lines_figure([replace(line, name=name) for line in TOGETHER], x_label="x", y_label="y")
+    figure.draw_without_rendering()
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().x1 < figure.bbox.x1
+    assert legend.get_window_extent().y1 < figure.bbox.y1
+
+
+def test_levels_have_their_bars_side_by_side_at_the_right_end() -> None:
+    levels = [Series(name=f"{y}", y=(y,), low=(y - 9,), high=(y + 9,)) for y in (20, 21, 22)]
+    figure = lines_figure([*APART[:2], *levels], x_label="x", y_label="y")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    bars = [collection for collection in axes.collections if isinstance(collection, LineCollection)][2:]
+    places = [bar.get_transform().transform(bar.get_segments()[0])[0, 0] for bar in bars]
+    last = axes.transData.transform((3, 0))[0]
+    assert last < places[0] < places[1] < places[2] < axes.bbox.x1
+
+
 def test_one_line_alone_has_no_name() -> None:
     axes = axes_of(APART[:1])
     assert axes.get_legend() is None
@@ -106,7 +206,7 @@ def test_amounts_start_at_zero_and_shares_do_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "scale"), [((1, 2, 3), "linear"), ((0, 16, 32, 128), "linear"), ((1, 2, 4, 8, 16, 32, 64), "log")]
+    ("x", "scale"), [((1, 2, 3), "linear"), ((0, 16, 32, 128), "linear"), ((4, 8, 16, 32, 64), "log")]
 )
 def test_ticks_are_the_values_on_a_scale_that_keeps_them_apart(x: tuple[float, ...], scale: str) -> None:
     axes = axes_of([Series(name="a", x=x, y=x)])

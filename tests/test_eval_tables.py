@@ -104,6 +104,28 @@ def test_a_value_without_an_error_stands_alone_and_a_missing_key_is_a_dash() -> 
     assert shown(COLUMNS[2], *rows) == ["86.2 ± 1.5", "100.0", "–", "–"]
 
 
+def test_an_interval_has_the_decimals_of_a_quarter_of_its_width() -> None:
+    column = Column(key="low", title="95 %", kind="percent", until="high")
+    assert shown(column, {"low": 0.4271, "high": 0.5431}) == ["42.7 to 54.3"]
+    assert shown(column, {"low": -0.123, "high": 0.456}) == ["−12 to 46"]
+    assert shown(column, {"low": 0.4271, "high": 0.5431}, {"low": None, "high": None}) == ["42.7 to 54.3", "–"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.031, "+3.1 ± 1.2"), (-0.031, "−3.1 ± 1.2"), (0.0, "0.0 ± 1.2"), (0.0001, "0.0 ± 1.2")]
+)
+def test_a_signed_column_has_a_plus_before_what_is_above_zero(value: float, text: str) -> None:
+    column = Column(key="d", title="difference", kind="percent", error="error", is_signed=True)
+    assert shown(column, {"d": value, "error": 0.012}) == [text]
+
+
+def test_a_column_without_a_title_is_in_csv_alone() -> None:
+    table = make_table(ROWS, [COLUMNS[0], Column(key="accuracy", until="error"), COLUMNS[1]])
+    assert cells(table.to_markdown())[0] == ["task", "n"]
+    assert table.to_latex().splitlines()[0] == r"\begin{tabular}{lr}"
+    assert table.to_csv().splitlines()[:2] == ["task,accuracy,error,n", "sums,0.8621,0.0154,1319"]
+
+
 def test_markdown_has_a_rule_with_alignment_and_columns_of_one_width() -> None:
     text = make_table(ROWS, COLUMNS, notes=["", "2 comparisons."]).to_markdown()
     head, rule, *body = cells(text)

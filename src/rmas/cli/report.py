@@ -9,7 +9,8 @@ from rmas.cli.options import CacheOption, cache_folder
 from rmas.cli.screen import note
 
 if TYPE_CHECKING:
-    from rmas.eval.report import Embed, Run
+    from rmas.eval.finished import Run
+    from rmas.eval.report import Embed
 
 
 def report(

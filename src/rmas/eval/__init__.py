@@ -32,7 +32,8 @@ statistics
     paired.py          whether two runs differ
     power.py           the smallest difference that would show
 reports
-    report.py          finished runs side by side
+    finished.py        a finished run as a row; rows against a reference
+    report.py          finished runs side by side: tables and pictures
     tables.py          Markdown, CSV and LaTeX
     series.py          what a picture shows
     space.py           answers among gold answers: distance and control

@@ -7,6 +7,7 @@ does a legend stand above the axes. Needs matplotlib and touches none of its glo
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rmas.errors import ConfigError, unknown
@@ -28,12 +29,15 @@ _COLOURS = (
 )
 _MARKERS = "os^DvP"
 _GREY = ("#8c8c8c", "#5a5a5a")
+_DASHES = ((4, 2.5), (1.2, 1.6), (6, 2, 1.2, 2), (8, 3))  # of levels
 _CLOUD = "#c9c9c9"
 _PANELS = 4  # of clouds, side by side
+_TITLE = 22  # letters in a line above a panel
 _SIZE = (3.4, 2.2)  # inches: one column of a two-column page
 _LINE_HEIGHT = 8.5  # points from one name to the next
 _FARTHEST = 13.0  # points that a name may stand from its line's end
 _LONGEST = 22  # letters of a name that leave room for the lines
+_WIDEST = 20  # letters of a name that leave room for another one beside it in the legend
 _DODGE = 2.4  # points between the error bars of two series
 _LOOK: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -125,9 +129,9 @@ def lines_figure(
     lines = [line for line in series if line.x]
     for number, line in enumerate(lines):
         _draw_line(axes, line, number, len(lines))
-    for line in series:
-        if not line.x:
-            _draw_level(axes, line)
+    levels = [line for line in series if not line.x]
+    for number, line in enumerate(levels):
+        _draw_level(axes, line, number, len(levels))
     if note:
         figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=_GREY[1])
     _name_lines(figure, axes, series)
@@ -149,13 +153,13 @@ def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
         colour = _COLOURS[(number - 1) % len(_COLOURS)] if number else _GREY
         axes.scatter(*cloud.gold_N2.T, s=5, color=_CLOUD, linewidths=0, rasterized=True)
         axes.scatter(*cloud.answers_N2.T, s=5, color=colour[0], alpha=0.55, linewidths=0, rasterized=True)
-        axes.set_title(cloud.name, fontsize=8, color=colour[1])
+        axes.set_title(fill(cloud.name, _TITLE), fontsize=8, color=colour[1])
         told = f"distance {cloud.distance:.3f} (chance: to {cloud.chance:.3f})"
         if number:
-            told += f"\ncosine to own gold {cloud.own:.2f}, other {cloud.other:.2f}"
-        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", fontsize=5.8, color=_GREY[1])
+            told += f"\ncosine: own gold {cloud.own:.2f}, other {cloud.other:.2f}"
+        axes.set_xlabel(told, fontsize=6.2, color=_GREY[1])
         axes.set(xticks=(), yticks=())
-        axes.margins(0.06, 0.16)
+        axes.margins(0.06)
     for axes in panels[len(clouds) :]:
         axes.set_axis_off()
     if note:
@@ -173,30 +177,39 @@ def _set_scales(axes: "Axes", series: Sequence[Series], *, from_zero: bool) -> N
     room = 0.07 * ((high - min(low, 0.0) if from_zero else high - low) or abs(high) or 1)
     axes.set_ylim(0 if from_zero and low >= 0 else low - room, high + room)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
-    span = x[-1] - x[0] or 1
-    if x[0] > 0 and len(x) > 2 and min(b - a for a, b in pairwise(x)) < 0.05 * span:
+    span, left = x[-1] - x[0] or 1, 0.05 + 0.008 * sum(bool(line.x) for line in series)
+    right = left + 0.03 * sum(bool(line.low) for line in series if not line.x)  # where levels have their bars
+    if x[0] > 0 and len(x) > 2 and min(b - a for a, b in pairwise(x)) < 0.08 * span:
         axes.set_xscale("log", base=2)
-        axes.set_xlim(x[0] / (x[-1] / x[0]) ** 0.05, x[-1] * (x[-1] / x[0]) ** 0.05)
+        axes.set_xlim(x[0] / (x[-1] / x[0]) ** left, x[-1] * (x[-1] / x[0]) ** right)
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_xlim(x[0] - 0.06 * span, x[-1] + 0.06 * span)
+        axes.set_xlim(x[0] - left * span, x[-1] + right * span)
     axes.set_xticks(x if len(x) <= 9 else x[:: -(-len(x) // 9)])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_major_formatter("{x:,g}")
 
 
-def _draw_level(axes: "Axes", line: Series) -> None:
-    axes.axhline(line.y[0], color=_GREY[0], linewidth=0.9, dashes=(4, 2.5), zorder=1.5, label=line.name)
+def _draw_level(axes: "Axes", line: Series, number: int, num_levels: int) -> None:
+    """A dashed line across, with its bar at the right end, beside those of other levels."""
+    from matplotlib.transforms import ScaledTranslation
+
+    axes.axhline(
+        line.y[0], color=_GREY[0], linewidth=0.9, dashes=_DASHES[number % len(_DASHES)], zorder=1.5, label=line.name
+    )
     if line.low:
-        axes.axhspan(line.low[0], line.high[0], color=_GREY[0], alpha=0.13, linewidth=0, zorder=0.5)
+        aside = -1.5 * _DODGE * (num_levels - number - 0.5) / 72
+        place = axes.get_yaxis_transform() + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans)
+        axes.vlines(1, line.low, line.high, color=_GREY[0], linewidth=0.9, transform=place)
+        axes.plot(1, line.y[0], color=_GREY[0], marker="o", markersize=2.6, transform=place)
 
 
 def _draw_line(axes: "Axes", line: Series, number: int, num_lines: int) -> None:
-    """Line, markers and bars, a little to the side, so that bars of different lines do not cover each other."""
+    """Line, markers and bars, a little to the side, so that different lines do not cover each other."""
     from matplotlib.transforms import ScaledTranslation
 
     colour, marker = _COLOURS[number % len(_COLOURS)][0], _MARKERS[number % len(_MARKERS)]
-    aside = _DODGE * (number - (num_lines - 1) / 2) / 72 if line.low else 0.0
+    aside = _DODGE * (number - (num_lines - 1) / 2) / 72
     place = axes.transData + ScaledTranslation(aside, 0, axes.figure.dpi_scale_trans)
     style = "-" if number < len(_COLOURS) else "--"
     axes.plot(
@@ -218,8 +231,9 @@ def _name_lines(figure: "Figure", axes: "Axes", series: Sequence[Series]) -> Non
     is_near = all(abs(place - end) <= _FARTHEST for place, end in zip(places, ends, strict=True))
     is_short = all(len(line.name) <= _LONGEST for line in series)
     if not (is_near and is_short and all(line.x[-1] == last for line in series if line.x)):
-        figure.set_size_inches(_SIZE[0], _SIZE[1] + 0.155 * -(-len(series) // 2))
-        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2, handlelength=1.6, columnspacing=1.2)
+        columns = 2 if max(len(line.name) for line in series) <= _WIDEST else 1
+        figure.set_size_inches(_SIZE[0], _SIZE[1] + 0.155 * -(-len(series) // columns))
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, handlelength=2.2, columnspacing=1.2)
         return
     colours = iter(name for _, name in _COLOURS * len(series))
     for line, place, end in zip(series, places, ends, strict=True):

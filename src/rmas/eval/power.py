@@ -5,6 +5,7 @@ shown one.
 """
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from rmas.errors import ConfigError
@@ -55,6 +56,17 @@ def smallest_unpaired(results: Results, *, power: float = 0.8, alpha: float = 0.
     for _ in range(60):
         low, high = ((low + high) / 2, high) if lacks((low + high) / 2) else (low, (low + high) / 2)
     return high
+
+
+def smallest_note(smallest: Sequence[float | None], against: str, *, power: float = 0.8) -> str:
+    """One line to stand below a table: from where on a difference would be seen. None or nan: nowhere."""
+    points = sorted(100 * value for value in smallest if value is not None and not math.isnan(value))
+    if not points:
+        return f"Against {against} these questions are too few to show any difference with {power:.0%} power."
+    ends = " to ".join(dict.fromkeys(f"{value:.1f}" for value in (points[0], points[-1])))
+    return (
+        f"Against {against} differences of {ends} points would be seen with {power:.0%} power, smaller ones less often."
+    )
 
 
 def _power_quantile(power: float) -> float:

@@ -21,16 +21,18 @@ NOTHING = "–"
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: the key it is read from, and how it is shown.
+    """One column: the key it is read from, and how it is shown. One without a title is in CSV alone.
 
     percent: a share, shown times 100. count: whole, with thousands apart. number, percent: `error` is the key of the
-    standard error; without one, three digits that count. p: a p-value.
+    standard error, `until` that of an interval's other end; without either, three digits that count. p: a p-value.
     """
 
     key: str
-    title: str
+    title: str = ""
     kind: Kind = "number"
     error: str = ""
+    until: str = ""
+    is_signed: bool = False  # a plus before what is above zero
 
 
 class Cell(NamedTuple):
@@ -42,7 +44,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Cells under a header. `alignment` has an l or r for each column; notes stand below, but not in CSV.
+    """Cells under a header. `alignment` has an l or r for each column with a title; notes stand below, but not in CSV.
 
     `fields` names the values of each row's cells, laid end to end.
     """
@@ -75,7 +77,8 @@ class Table:
         return "\n".join([begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", end, *notes]) + "\n"
 
     def _texts(self) -> list[list[str]]:
-        return [list(self.header), *([cell.text for cell in row] for row in self.rows)]
+        lines = [self.header, *(tuple(cell.text for cell in row) for row in self.rows)]
+        return [[text for text, title in zip(line, self.header, strict=True) if title] for line in lines]
 
 
 FORMATS: Mapping[str, Callable[[Table], str]] = {
@@ -92,15 +95,15 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column], *, 
     """
     known = {key for row in rows for key in row}
     for column in columns:
-        for key in filter(None, (column.key, column.error)):
+        for key in _keys(column):
             if rows and key not in known:
                 raise ConfigError(unknown("column", key, known))
     cells = [_cells(rows, column) for column in columns]
     return Table(
         header=tuple(column.title for column in columns),
         rows=tuple(zip(*cells, strict=True)),
-        alignment="".join("l" if column.kind == "text" else "r" for column in columns),
-        fields=tuple(key for column in columns for key in (column.key, column.error) if key),
+        alignment="".join("l" if column.kind == "text" else "r" for column in columns if column.title),
+        fields=tuple(key for column in columns for key in _keys(column)),
         notes=tuple(note for note in notes if note),
     )
 
@@ -141,13 +144,23 @@ def p_text(p: float) -> str:
     return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def _keys(column: Column) -> list[str]:
+    """The keys of a cell's values, in their order in CSV."""
+    return [key for key in (column.key, column.error, column.until) if key]
+
+
 def _cells(rows: Sequence[Mapping[str, Any]], column: Column) -> list[Cell]:
-    values = [_value(row, column.key, column) for row in rows]
-    errors = [_value(row, column.error, column) if column.error else None for row in rows]
+    values = [tuple(_value(row, key, column) for key in _keys(column)) for row in rows]
+    errors = [_error(*pair, is_interval=bool(column.until)) for pair in values if len(pair) == 2]
     places = max((decimals_of(error * _scale(column)) for error in errors if error), default=1)
-    shown = [_shown(value, error, column, places) for value, error in zip(values, errors, strict=True)]
-    pairs = zip(values, errors, strict=True)
-    return [Cell(text, pair if column.error else pair[:1]) for text, pair in zip(shown, pairs, strict=True)]
+    return [Cell(_shown(own, column, places), own) for own in values]
+
+
+def _error(value: float | None, beside: float | None, *, is_interval: bool) -> float | None:
+    """The standard error that earns the decimals: of an interval a quarter of its width."""
+    if not is_interval or value is None or beside is None:
+        return beside
+    return (beside - value) / 4
 
 
 def _value(row: Mapping[str, Any], key: str, column: Column) -> Any:
@@ -160,7 +173,8 @@ def _value(row: Mapping[str, Any], key: str, column: Column) -> Any:
     return None if math.isnan(value) else value
 
 
-def _shown(value: Any, error: float | None, column: Column, places: int) -> str:
+def _shown(values: tuple[Any, ...], column: Column, places: int) -> str:
+    value, *rest = values
     if value is None:
         return NOTHING
     if column.kind == "text":
@@ -170,9 +184,15 @@ def _shown(value: Any, error: float | None, column: Column, places: int) -> str:
     if column.kind == "p":
         return p_text(value)
     value = value * _scale(column)
-    if not column.error:
+    if not rest:
         return _fixed(value, _three_digits(value) if column.kind == "number" else 1)
-    return _fixed(value, places) if error is None else measured(value, error * _scale(column), decimals=places)
+    sign = "+" if column.is_signed and round(value, places) > 0 else ""
+    if rest[0] is None:
+        return sign + _fixed(value, places)
+    beside = rest[0] * _scale(column)
+    if column.until:
+        return f"{_fixed(value, places)} to {_fixed(beside, places)}"
+    return sign + measured(value, beside, decimals=places)
 
 
 def _scale(column: Column) -> int:
