@@ -107,7 +107,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     return {
         **config,
         "command": "make bench NAME=train_step"
-        + ("" if config["system"] == "smol" else f" ARGS='--system {config['system']}'"),
+        + ("" if config["system"] == "smol-untrained" else f" ARGS='--system {config['system']}'"),
         "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
         "links": system.digest(),
         "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
