@@ -12,6 +12,7 @@ Seconds are those of the gradients, and of one AdamW step a batch.
 
 import argparse
 import gc
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,16 +40,19 @@ Loss = Callable[[], Tensor]
 def main() -> None:
     parser = argparse.ArgumentParser(description="time one outer step, ours and the plain way")
     parser.add_argument("--system", help="another system, by name or path; its result file carries the name")
+    parser.add_argument("--latent-steps", type=int, help="of all that is measured; default: the config's")
     parser.add_argument("--exact", action="store_true", help="instead: one sample's gradients in float64 too")
     config, arguments = load_config(__file__), parser.parse_args()
-    given = arguments.system
+    given, steps = arguments.system, arguments.latent_steps
+    config |= {"system": given} if given else {}
+    config |= {"latent_steps": steps, "alone_latent_steps": steps} if steps else {}
     if arguments.exact:
-        figures = exact(config | ({"system": given} if given else {}))
+        figures = exact(config)
         for name, apart in figures["difference"].items():
             print(f"{name}: {apart['as_one']:.1e} from plain float64, a tensor {apart['largest']:.1e} at most")
         finish("train_step_exact", figures)
         return
-    figures = measure(config | ({"system": given} if given else {}))
+    figures = measure(config)
     ratio, alone = figures["ratio"], figures["alone"]
     print(
         f"rounds {config['rounds']}, latent steps {config['latent_steps']}, batch {config['batch']}, per sample: "
@@ -106,8 +110,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **config,
-        "command": "make bench NAME=train_step"
-        + ("" if config["system"] == "smol-untrained" else f" ARGS='--system {config['system']}'"),
+        "command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]]),
         "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
         "links": system.digest(),
         "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
@@ -143,7 +146,7 @@ def exact(config: dict[str, Any]) -> dict[str, Any]:
     truth = found["plain float64"]
     apart = {name: _differences(gradients, truth) for name, gradients in found.items()}
     apart["ours float32, plain float32"] = _differences(found["ours float32"], found["plain float32"])
-    return {**config, "command": "make bench NAME=train_step ARGS=--exact", "difference": apart}
+    return {**config, "command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]]), "difference": apart}
 
 
 def ours(system: System, examples: Sequence[Example], stage: Stage, *, checkpointed: bool = True) -> Loss:
