@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--latent-steps", type=int, help="of all that is measured; default: the config's")
     parser.add_argument("--exact", action="store_true", help="instead: one sample's gradients in float64 too")
     config, arguments = load_config(__file__), parser.parse_args()
+    command = {"command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]])}
     given, steps = arguments.system, arguments.latent_steps
     config |= {"system": given} if given else {}
     config |= {"latent_steps": steps, "alone_latent_steps": steps} if steps else {}
@@ -50,7 +51,7 @@ def main() -> None:
         figures = exact(config)
         for name, apart in figures["difference"].items():
             print(f"{name}: {apart['as_one']:.1e} from plain float64, a tensor {apart['largest']:.1e} at most")
-        finish("train_step_exact", figures)
+        finish("train_step_exact", command | figures)
         return
     figures = measure(config)
     ratio, alone = figures["ratio"], figures["alone"]
@@ -72,7 +73,7 @@ def main() -> None:
         )
     stage = f"rounds {alone['rounds']}, latent steps {alone['latent_steps']}"
     print(f"{stage}: ours {alone['ours_s']['median']:.2f} s per sample")
-    finish("train_step" if given is None else f"train_step_{Path(given).stem}", figures)
+    finish("train_step" if given is None else f"train_step_{Path(given).stem}", command | figures)
 
 
 def measure(config: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +111,6 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     ]
     return {
         **config,
-        "command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]]),
         "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
         "links": system.digest(),
         "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
@@ -146,7 +146,7 @@ def exact(config: dict[str, Any]) -> dict[str, Any]:
     truth = found["plain float64"]
     apart = {name: _differences(gradients, truth) for name, gradients in found.items()}
     apart["ours float32, plain float32"] = _differences(found["ours float32"], found["plain float32"])
-    return {**config, "command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]]), "difference": apart}
+    return {**config, "difference": apart}
 
 
 def ours(system: System, examples: Sequence[Example], stage: Stage, *, checkpointed: bool = True) -> Loss:
