@@ -58,31 +58,38 @@ DEPTH = CodeTests(
     """),
     seconds=5,
 )
-# In the shape of MBPP+: numpy, a comparison of its own, inputs and results.
+_PLUS_SCRIPT = """\
+import numpy as np
+from math import inf
+
+def is_floats(x):
+    if isinstance(x, np.ndarray):
+        return x.dtype == np.float64
+    return isinstance(x, float) or isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x)
+
+def assertion(out, exp, atol):
+    if atol == 0 and is_floats(exp):
+        atol = 1e-6
+    if out != exp and atol != 0:
+        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
+    else:
+        assert out == exp, f"out: {out}, exp: {exp}"
+
+inputs = @INPUTS
+results = @RESULTS
+for i, (inp, exp) in enumerate(zip(inputs, results)):
+    assertion(@FUNCTION(*inp), exp, 0)
+"""
+
+
+def plus_script(function: str, inputs: str, results: str) -> str:
+    """A test script in the shape of MBPP+: numpy, a comparison of its own, inputs and results."""
+    script = _PLUS_SCRIPT.replace("@FUNCTION", function)
+    return script.replace("@INPUTS", inputs).replace("@RESULTS", results)
+
+
 HALVES = CodeTests(
-    kind="script",
-    script=dedent("""\
-        import numpy as np
-
-        def is_floats(x):
-            if isinstance(x, np.ndarray):
-                return x.dtype == np.float64
-            return isinstance(x, float) or isinstance(x, (list, tuple)) and all(isinstance(i, float) for i in x)
-
-        def assertion(out, exp, atol):
-            if atol == 0 and is_floats(exp):
-                atol = 1e-6
-            if out != exp and atol != 0:
-                assert np.allclose(out, exp, rtol=1e-07, atol=atol)
-            else:
-                assert out == exp, f"out: {out}, exp: {exp}"
-
-        inputs = [[[1, 2]], [[3.0]], [[]]]
-        results = [[0.5, 1.0], [1.5], []]
-        for i, (inp, exp) in enumerate(zip(inputs, results)):
-            assertion(halves(*inp), exp, 0)
-    """),
-    seconds=10,
+    kind="script", script=plus_script("halves", "[[[1, 2]], [[3.0]], [[]]]", "[[0.5, 1.0], [1.5], []]"), seconds=10
 )
 # In the shape of LiveCodeBench: through stdin, and by calling a method.
 SUMS = CodeTests(kind="stdin", cases=(("2\n1 2\n3 4.5\n", "3\n7.5\n"), ("1\n0 0\n", "0")), seconds=5)

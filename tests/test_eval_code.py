@@ -23,6 +23,7 @@ from code_rows import (
     TAIL,
     TAIL_PROGRAM,
     TRICKS,
+    plus_script,
     trick,
 )
 from rmas.errors import ConfigError
@@ -168,6 +169,18 @@ def test_a_program_over_its_limits_is_wrong(
     assert detail in found.detail
 
 
+@pytest.mark.parametrize("tests", [TAIL, PAIRS], ids=["script", "function"])
+def test_what_ended_a_program_is_waited_for(
+    tests: CodeTests, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no longer heard of before it is over: it hangs up, and then runs into its limit of processor time."""
+    monkeypatch.setattr(code_module, "START_SECONDS", 10)
+    monkeypatch.setattr(code_module, "SETTLE_SECONDS", 10)
+    program = f"import os\ndef {tests.function or 'tail'}(*given):\n    os.closerange(3, 64)\n    while True: pass"
+    found = graded(sandbox, program, replace(tests, seconds=0.5))
+    assert found.detail.endswith("timed out")
+
+
 FENCES = {
     "a test": "def test_tail():\n    assert tail([1, 2], 1) == [2]",
     "asserts": "assert tail([1, 2], 1) == [2]\nprint('ok')",
@@ -183,36 +196,12 @@ def test_a_fence_that_only_uses_the_function_is_not_the_program(name: str, sandb
     assert grade_code([text], [Target(tests=SUMS)], sandbox=sandbox, jobs=1)[0].verdict == "correct"
 
 
-# In the layout of MBPP+: what is expected, and what a program that never looks at its argument may return for it.
-CLOSE_SCRIPT = """\
-import numpy as np
-from math import inf
-
-def is_floats(x) -> bool:
-    if isinstance(x, float):
-        return True
-    if isinstance(x, (list, tuple)):
-        return all(isinstance(i, float) for i in x)
-    return False
-
-def assertion(out, exp, atol):
-    if atol == 0 and is_floats(exp):
-        atol = 1e-6
-    if out != exp and atol != 0:
-        assert np.allclose(out, exp, rtol=1e-07, atol=atol)
-    else:
-        assert out == exp, f"out: {out}, exp: {exp}"
-
-inputs = [[1], [2]]
-results = [@, @]
-for i, (inp, exp) in enumerate(zip(inputs, results)):
-    assertion(given(*inp), exp, 0)
-"""
 _EQUAL = "class E(list):\n    __eq__ = lambda s, o: True\n    __ne__ = lambda s, o: False\n"
 _EMPTY = (
     "class A:\n    __array_interface__ = {'shape': (0,), 'typestr': '<f8', 'data': b'', 'version': 3}\n"
     "    __len__ = lambda s: 0\n    __getitem__ = [].__getitem__\n"
 )
+# What is expected, and what a program that never looks at its argument may return for it.
 CLOSE = [
     ("0.5", "return 0.5", "correct"),
     ("0.5", "return 0.5 + 1e-9", "correct"),
@@ -247,7 +236,8 @@ CLOSE = [
 def test_what_mbpp_plus_takes_for_close_has_the_shape_of_what_is_expected(
     expected: str, body: str, verdict: str, sandbox: Sandbox
 ) -> None:
-    row = {"task_id": 7, "prompt": "Give.", "test_list": ["given"], "test": CLOSE_SCRIPT.replace("@", expected)}
+    script = plus_script("given", "[[1], [2]]", f"[{expected}, {expected}]")
+    row = {"task_id": 7, "prompt": "Give.", "test_list": ["given"], "test": script}
     sample = TASKS["mbpp_plus"].read(Row("place", row))
     assert sample is not None
     text = f"```python\n{_EQUAL}{_EMPTY}def given(n):\n    {body}\n```"

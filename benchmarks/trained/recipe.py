@@ -43,10 +43,9 @@ def stages(name: str, out: Path) -> Iterator[Stage]:
     """The trainings of benchmarks/trained/NAME/recipe.toml, in their order."""
     folder = HERE / name
     for stage, row in tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8")).items():
-        begin = str(row["system"]).format(out=out)
-        system = begin if "{out}" in row["system"] else str(folder / begin)
+        system = folder / row["system"].format(out=out.resolve())  # an absolute path stays as it is
         sets = [f"{key}={_toml(value, out)}" for key, value in row.get("set", {}).items()]
-        arguments = [system, "--config", str(folder / row["config"]), "--out", str(out / stage)]
+        arguments = [str(system), "--config", str(folder / row["config"]), "--out", str(out / stage)]
         yield Stage(out / stage, arguments + [word for one in sets for word in ("--set", one)])
 
 

@@ -1,8 +1,6 @@
 """The folder of a run: claimed by its `config.toml`, and resumed only with the same one. No torch."""
 
-import os
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 from rmas.configfile import differences, load_config, to_toml
 from rmas.errors import ConfigError
 from rmas.tomlfile import read_toml
+from rmas.wholefile import write_whole
 
 CONFIG = "config.toml"
 
@@ -34,14 +33,10 @@ def claim_folder(out: Path, config: Any, *, resume: bool, free: Collection[str] 
         _compare(out, config, free)
     elif any(name != CONFIG and not name.endswith(".partial") for name in names):
         raise ConfigError(f"{out}: not empty. Pass --resume to go on, or choose another folder.")
-    unfinished = out / f"{CONFIG}.{os.getpid()}.partial"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(to_toml(config), encoding="utf-8")
-        unfinished.replace(out / CONFIG)
+        write_whole(out / CONFIG, to_toml(config))
     except OSError as problem:
-        with suppress(OSError):
-            unfinished.unlink()
         raise _unwritable(out, problem) from None
 
 

@@ -116,7 +116,7 @@ def _begin(
 ) -> "System":
     """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
     from rmas.runfolder import claim_folder
-    from rmas.train.config import FREE, InnerConfig, resolved, trained_roles
+    from rmas.train.config import FREE, InnerConfig, trained_roles
 
     if _is_first():
         shown = {"system": spec.name, **vars(config), "out": out, "device": device, "dtype": dtype, "cache": cache}
@@ -125,8 +125,6 @@ def _begin(
         raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
     if isinstance(config, InnerConfig):
         trained_roles(spec, config.roles)
-    else:
-        resolved(config, spec)
     _check_files(config, spec)
     if _is_first():  # another process may come after the first has begun to fill the folder
         claim_folder(out, config, resume=resume, free=FREE)

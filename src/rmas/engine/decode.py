@@ -64,8 +64,8 @@ def speak(
 ) -> Iterator[list[Row]]:
     """Decode text for each of B·samples rows; yields the rows after every column, until all have finished.
 
-    `generators`: one a row, unused when greedy. Rows that have finished leave the batch once half of it has. Raises
-    NumericsError where the prompt's last state is not finite.
+    `generators`: one a row, unused when greedy. Rows that have finished leave the batch, an eighth of it or
+    more at a time. Raises NumericsError where the prompt's last state is not finite.
     """
     if not torch.isfinite(start.h_BD).all():
         raise NumericsError(f"{backbone.name}: the state it would speak from is not finite. Run in float32.")
@@ -81,7 +81,7 @@ def speak(
         going = [place for place, i in enumerate(live) if rows[i].finish is None]
         if not going:
             return
-        if 2 * len(going) <= len(live):
+        if 8 * len(going) <= 7 * len(live):
             live, tokens, state = [live[p] for p in going], [tokens[p] for p in going], state.select(going)
         h_BD, state = _step(backbone, state, tokens)
 

@@ -14,7 +14,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import lru_cache
 from math import ceil
@@ -36,6 +36,7 @@ from rmas.tools import Limits, Outcome, Sandbox, find_sandbox
 MEMORY_MIB = 1024
 PATIENCE = 2.0  # by the clock, times the limit of processor time: on a busy machine a right program stays right
 START_SECONDS = 2.0  # by the clock, for sandbox and interpreter
+SETTLE_SECONDS = 1.0  # by the clock, for a program that is no longer heard of to be gone: then it is known why
 _STOPPED: Mapping[str, str] = {
     "time": "timed out",
     "output": "too much output",
@@ -176,8 +177,11 @@ def _try_function(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
                 done += 1
         except TimeoutError:
             problem = "timed out"
-        except (FailedError, WireError) as failure:
+        except FailedError as failure:
             problem = str(failure)
+        except WireError as failure:
+            problem = str(failure)
+            wait([ended], SETTLE_SECONDS)
     stopped = _STOPPED.get(ended.result().stopped_by)
     return Tried(False, f"case {done + 1} of {len(calls)}: {stopped or problem}") if problem else Tried(True)
 
@@ -197,9 +201,10 @@ def _try_script(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
             packages=packages,
         )
         connection.close()  # so that each side sees the end of the other
-        outcome = checker.wait()
+        verdict, detail = _report(checker.wait(), token)
+        if verdict != "passed":
+            wait([ended], SETTLE_SECONDS)
     stopped = _STOPPED.get(ended.result().stopped_by)
-    verdict, detail = _report(outcome, token)
     if verdict == "broken":
         raise ConfigError(f"code: tests that do not work: {detail}. Repair the row, or install what they need.")
     return Tried(True) if verdict == "passed" else Tried(False, stopped or detail)

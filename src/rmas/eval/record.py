@@ -13,6 +13,7 @@ from typing import Any
 
 from rmas.errors import ConfigError
 from rmas.eval.grade import Verdict
+from rmas.wholefile import write_whole
 
 SAMPLES, SESSIONS, SUMMARY, ORIGIN = "samples.jsonl", "sessions.jsonl", "summary.json", "origin.json"
 
@@ -128,10 +129,8 @@ def read_records(folder: Path) -> dict[tuple[str, int], Record]:
 
 def replace_file(path: Path, text: str) -> None:
     """Put a file in place, whole or not at all. Raises ConfigError where it cannot be written."""
-    unfinished = path.with_name(f"{path.name}.partial")
     try:
-        unfinished.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        unfinished.replace(path)
+        write_whole(path, text + "\n")
     except OSError as problem:
         raise _unwritable(path, problem) from None
 

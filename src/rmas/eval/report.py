@@ -19,11 +19,11 @@ from rmas.eval.plots import draw_clouds, draw_measure
 from rmas.eval.power import smallest_note
 from rmas.eval.series import MEASURES, SETTINGS, TRAITS, lines_of
 from rmas.eval.space import Vectors, clouds
+from rmas.eval.summary import PASSES
 from rmas.eval.tables import Column, make_table, write_table
 from rmas.eval.task import find_task, load_samples
 
 _MOST_EMBEDDED = 500  # questions; the dots of more cover each other
-_PASSES = (1, 2, 5, 10, 20, 50, 100)
 _TITLES = {key: trait.title for key, trait in TRAITS.items()} | {key: symbol for key, (_, symbol) in SETTINGS.items()}
 
 
@@ -42,7 +42,7 @@ COLUMNS = (
     Column(key="accuracy", title="accuracy, %", kind="percent", error="accuracy_error"),
     Column(key="accuracy_low", title="95 % interval", kind="percent", until="accuracy_high"),
     Column(key="bootstrap_low", until="bootstrap_high"),
-    *(column for k in _PASSES for column in _share(f"pass@{k}", f"pass@{k}, %")),
+    *(column for k in PASSES for column in _share(f"pass@{k}", f"pass@{k}, %")),
     *_share("f1", "F1, %"),
     *_share("judged", "judge, %"),
     *_share("lenient", "release's reading, %"),
@@ -172,9 +172,9 @@ def _pictures(stem: str, rows: Sequence[Mapping[str, Any]], out: Path, against: 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     """Those that some row has. Settings that do not differ, and all k but the largest that all allow, are for CSV."""
     known = {key for row in rows for key in row}
-    passes = [{k for k in _PASSES if f"pass@{k}" in row} for row in rows if "pass@1" in row]
+    passes = [{k for k in PASSES if f"pass@{k}" in row} for row in rows if "pass@1" in row]
     printed = f"pass@{max(set.intersection(*passes))}" if passes else ""
-    hidden = {f"pass@{k}" for k in _PASSES} - {printed} | {key for key in _TITLES if len(_values(rows, key)) < 2}
+    hidden = {f"pass@{k}" for k in PASSES} - {printed} | {key for key in _TITLES if len(_values(rows, key)) < 2}
     return [replace(column, title="") if column.key in hidden else column for column in COLUMNS if column.key in known]
 
 

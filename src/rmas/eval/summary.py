@@ -11,7 +11,7 @@ from rmas.eval.power import smallest_unpaired
 from rmas.eval.record import Record
 from rmas.eval.statistics import bootstrap, estimate, pass_at_k
 
-_PASSES = (1, 2, 5, 10, 20, 50, 100)
+PASSES = (1, 2, 5, 10, 20, 50, 100)  # k of pass@k
 _COUNTS = ("prompt_tokens", "latent_steps", "completion_tokens", "sequential_steps")
 
 
@@ -39,7 +39,7 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
     if all(record.judged is not None for record in records):
         table["judged"] = estimate(_results(groups, lambda record: record.judged == "correct"))._asdict()
     if least > 1:
-        table["pass_at"] = {str(k): pass_at_k(strict, k)._asdict() for k in _PASSES if k <= least}
+        table["pass_at"] = {str(k): pass_at_k(strict, k)._asdict() for k in PASSES if k <= least}
         chosen = [found for group in groups if (found := majority(group)) is not None]
         if len(chosen) == len(groups):
             table["majority"] = estimate([[float(is_right)] for is_right in chosen])._asdict()

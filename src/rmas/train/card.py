@@ -12,6 +12,7 @@ from rmas.errors import CheckpointError
 from rmas.settings import CONTROLS
 from rmas.train.facts import CardFacts
 from rmas.train.journal import CURVES
+from rmas.wholefile import write_whole
 
 CARD = "README.md"
 _CONTROLS = {f"accuracy_{control}": told for control, told in CONTROLS.items()}
@@ -20,10 +21,8 @@ _CONTROLS = {f"accuracy_{control}": told for control, told in CONTROLS.items()}
 def write_card(folder: Path, facts: CardFacts) -> None:
     """Write `README.md` into `folder`, in one go. Raises CheckpointError where that cannot be."""
     path = folder / CARD
-    unfinished = path.with_name(path.name + ".partial")
     try:
-        unfinished.write_text(card_text(facts), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, card_text(facts))
     except OSError as problem:
         raise CheckpointError(
             f"{path}: cannot be written ({problem.strerror or problem}). Free some room or check the path."

@@ -18,15 +18,7 @@ Lines = Sequence[Mapping[str, Any]]
 
 # A dev figure -> what the picture calls it; colours that the colour-blind tell apart.
 _ACCURACIES = {"accuracy": "the messages"} | {f"accuracy_{control}": told for control, told in CONTROLS.items()}
-_COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#5a5a5a",
-)  # told apart by the colour-blind
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5a5a5a")
 _LOOK: dict[Any, Any] = {
     "font.size": 8,
     "axes.spines.top": False,

@@ -31,6 +31,7 @@ from rmas.train.data import Example, load_examples, split_examples
 from rmas.train.objective import outer_loss
 from rmas.train.outer import OuterTrainer
 from rmas.train.surrogate import TextSurrogate, text_surrogate
+from rmas.wholefile import write_whole
 
 FILE = "diagnosis.json"
 _BATCHES = 4
@@ -133,7 +134,7 @@ def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) 
         "batch_size": config.batch_size,
     }
     try:
-        (out / FILE).write_text(json.dumps(facts | summary, indent=2) + "\n", encoding="utf-8")
+        write_whole(out / FILE, json.dumps(facts | summary, indent=2) + "\n")
     except OSError as problem:
         raise CheckpointError(f"{out / FILE}: cannot be written ({problem.strerror}). Check the path.") from None
     return "\n".join(_told(name, table, config.rounds or 1) for name, table in summary.items())

@@ -14,6 +14,7 @@ from typing import Any, Literal, final
 
 from rmas.errors import CheckpointError
 from rmas.train.curves import draw, has_curves
+from rmas.wholefile import write_whole
 
 LOG, EVENTS, CURVES = "log.jsonl", "tensorboard", "curves.png"
 Event = Literal["start", "step", "dev", "diagnose", "end"]
@@ -104,12 +105,9 @@ def _cut(path: Path, last: int) -> None:
     if not path.exists():
         return
     kept = [json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(path) if line["step"] <= last]
-    unfinished = path.with_name(path.name + ".partial")
     try:
-        unfinished.write_text("".join(kept), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, "".join(kept))
     except OSError as problem:
-        unfinished.unlink(missing_ok=True)
         raise _unwritable(path, problem) from None
 
 
