@@ -1,6 +1,7 @@
 """The judge: what is sent, how a reply is read, and that the key shows up nowhere else. No sockets."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,14 @@ TARGET = Target(answers=("Oslo", "Kristiania"))
 
 def reply(content: object, status: int = 200) -> Response:
     return Response(status, json.dumps({"choices": [{"message": {"content": content}}]}).encode())
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody waits here; for how long it would have been."""
+    found: list[float] = []
+    monkeypatch.setattr(time, "sleep", found.append)
+    return found
 
 
 class Endpoint:
@@ -170,3 +179,24 @@ def test_a_redirect_is_not_followed() -> None:
     request = urllib.request.Request("https://judge.example/v1")
     follow: Callable[..., object] = _NoRedirect().redirect_request
     assert follow(request, None, 302, "Found", {}, "https://other.example") is None
+
+
+@pytest.mark.parametrize("passing", [Response(503, b""), Response(429, b""), TimeoutError("timed out")])
+def test_a_busy_endpoint_is_asked_again(passing: Response | Exception, waits: list[float]) -> None:
+    endpoint, num_busy = Endpoint(passing), 2
+
+    def busy_at_first(url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Response:
+        if len(endpoint.requests) == num_busy:
+            endpoint.response = reply("yes")
+        return endpoint(url, headers, body, seconds)
+
+    assert judge("Which?", "Oslo", TARGET, CONFIG, transport=busy_at_first).verdict == "correct"
+    assert waits == [1.0, 4.0]
+
+
+@pytest.mark.parametrize(("response", "num_requests"), [(Response(503, b""), 4), (Response(401, b""), 1)])
+def test_it_is_asked_four_times_at_most_and_once_where_that_cannot_help(response: Response, num_requests: int) -> None:
+    endpoint = Endpoint(response)
+    with pytest.raises(ConfigError, match="answered"):
+        judge("Which?", "Oslo", TARGET, CONFIG, transport=endpoint)
+    assert len(endpoint.requests) == num_requests

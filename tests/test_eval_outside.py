@@ -64,6 +64,15 @@ def test_a_target_that_is_no_answer_is_one_line(task: str, target: Any, problem:
     assert "\n" not in str(told.value)
 
 
+def test_an_id_among_thousands_is_one_short_line_with_the_nearest() -> None:
+    samples = [Sample(id=f"q-{n:04}", question=Question(text="?"), target=Target(answers=("4",))) for n in range(1319)]
+    with pytest.raises(
+        ConfigError, match=r"unknown sample 'q-12' \(have q-0000, .* and 1,309 more\)\. Did you"
+    ) as told:
+        grade_rows(find_task("gsm8k"), [Row("rows.jsonl:1", {"output": "4", "id": "q-12"})], samples=samples)
+    assert len(str(told.value)) < 250
+
+
 def test_broken_tests_are_told_with_the_place_of_the_row() -> None:
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")

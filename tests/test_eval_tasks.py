@@ -469,6 +469,11 @@ def test_a_gym_family_is_a_task_with_repeatable_samples() -> None:
     assert samples[:3] == load_samples(task, limit=3)
 
 
+def test_no_item_is_made_that_nobody_asks_for() -> None:
+    task = find_task("reasoning_gym:chain_sum?size=1000000000")
+    assert len(load_samples(task, limit=2)) == 2
+
+
 def test_repeated_items_of_a_small_generator_are_left_out() -> None:
     name = "reasoning_gym:chain_sum?size=200&min_terms=2&max_terms=2&min_digits=1&max_digits=1"
     samples = load_samples(find_task(name))

@@ -17,6 +17,8 @@ The command line prints the message on one line and leaves with exit code 2.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST, _FIRST = 120, 10  # names: up to so many are all listed, of more the first so many
+
 
 class RmasError(Exception):
     """Something the caller can put right; the message says how."""
@@ -59,8 +61,10 @@ class NumericsError(RmasError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that a table does not hold: lists the known names and the nearest."""
+    """One line for a name that a table does not hold: lists the known names, the first of very many, and the nearest."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r} (have {', '.join(names) or 'none'}).{hint}"
+    more = f" and {len(names) - _FIRST:,} more" if len(names) > _MOST else ""
+    told = ", ".join(names[:_FIRST] if more else names) or "none"
+    return f"unknown {kind} {name!r} (have {told}{more}).{hint}"

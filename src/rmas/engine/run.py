@@ -166,8 +166,9 @@ def check_lengths(
             steps = max(channel.message_length, max_new_tokens if role == answerer else 0)
             prompt = system.render(role, question, sources).num_tokens + len(sources) * message_length
             if (excess := prompt + steps - backbone.context) > 0:
+                which = f"question {number + 1}" if len(questions) > 1 else "the question"
                 raise QuestionError(
-                    f"question {number + 1} is too long for {role} ({backbone.name}): {prompt} positions of prompt and "
+                    f"{which} is too long for {role} ({backbone.name}): {prompt} positions of prompt and "
                     f"messages plus {steps} to come, its context is {backbone.context}: {excess} too many. "
                     "Shorten the question or its context, or give the role a model with a longer context."
                 )

@@ -7,6 +7,7 @@ wrong. The key goes into one header and nowhere else: not into a text of ours, n
 import http.client
 import json
 import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ _SYSTEM = (
 )
 _LONGEST_ANSWER = 2000  # characters of an answer that the judge is shown
 _TOLD = 200  # characters of an endpoint's own words in our error
+_WAITS = (1.0, 4.0, 16.0)  # seconds before an endpoint that is busy or out of reach is asked again
 
 
 class Response(NamedTuple):
@@ -90,8 +92,9 @@ def judge(
 ) -> Judgement:
     """Whether the judge takes what `text` answers for one of the accepted answers. Greedy, one request.
 
-    A text without an answer, or of thoughts alone, is unparsed and not sent. Raises ConfigError where the endpoint
-    cannot be reached, refuses, or does not reply as OpenAI's chat completions do.
+    A text without an answer, or of thoughts alone, is unparsed and not sent. An endpoint that is busy or out of reach
+    is asked again, three times. Raises ConfigError where it stays so, refuses, or does not reply as OpenAI's chat
+    completions do.
     """
     spoken = said(text)
     if spoken is None or not spoken.strip():
@@ -144,10 +147,17 @@ def _send(config: JudgeConfig, body: bytes, transport: Transport) -> bytes:
     if config.key:
         headers["Authorization"] = f"Bearer {config.key}"
     url = f"{config.url.rstrip('/')}/chat/completions"
-    try:
-        response = transport(url, headers, body, config.seconds)
-    except (OSError, http.client.HTTPException) as problem:
-        raise _failed(config, "cannot be reached", str(problem), "Check the url and the connection.") from None
+    for wait in (*_WAITS, None):
+        response, problem = None, ""
+        try:
+            response = transport(url, headers, body, config.seconds)
+        except (OSError, http.client.HTTPException) as refused:
+            problem = str(refused)
+        if wait is None or (response is not None and response.status not in _PASSING):
+            break
+        time.sleep(wait)
+    if response is None:
+        raise _failed(config, "cannot be reached", problem, "Check the url and the connection.")
     if response.status != 200:
         advice = _ADVICE.get(response.status, "Check the url and the model's name.")
         raise _failed(config, f"answered {response.status}", response.body.decode(errors="replace"), advice)
@@ -162,6 +172,7 @@ _ADVICE: Mapping[int, str] = {
     502: "Try again later.",
     503: "Try again later.",
 }
+_PASSING = (429, 500, 502, 503, 504)
 
 
 def _reply(body: bytes, config: JudgeConfig) -> str:

@@ -26,21 +26,19 @@ UNREPEATABLE = (
 DEFAULT_SIZE = 500
 
 
-def gym_rows(address: str) -> list[Row]:
-    """The items of `FAMILY?size=N&seed=S&...` as rows with `question` and `answer`. Defaults: size 500, seed 0.
+def gym_rows(address: str) -> Iterator[Row]:
+    """The items of `FAMILY?size=N&seed=S&...` as rows with `question` and `answer`, each made when it is asked for.
 
-    Raises ConfigError: unknown family or parameter, a value that does not fit, a family that cannot be repeated or
+    Defaults: size 500, seed 0. Raises ConfigError, at the first row: unknown family or parameter, a value that does not fit, a family that cannot be repeated or
     whose items have no answer of their own.
     """
     family, options = parse_address(address)
     size = read_size(f"reasoning_gym:{family}", options)
-    rows = []
     for number, item in enumerate(gym_items(family, options, size=size)):
         place = f"reasoning_gym:{family} item {number}"
         if item["answer"] is None:
             raise ConfigError(f"{place}: it has many answers and gives none. Choose another family than {family}.")
-        rows.append(Row(place, {"question": item["question"], "answer": item["answer"]}))
-    return rows
+        yield Row(place, {"question": item["question"], "answer": item["answer"]})
 
 
 def read_size(name: str, options: Mapping[str, str]) -> int:

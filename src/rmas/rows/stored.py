@@ -62,11 +62,11 @@ def read_file(name: str) -> list[Row]:
     return rows
 
 
-def read_hub(address: str) -> list[Row]:
+def read_hub(address: str) -> Iterator[Row]:
     """The rows of `OWNER/NAME?split=train&revision=SHA&name=CONFIG`, or of a local folder `./folder` of data files.
 
-    A folder is read in place, a dataset of the hub through the library's own cache. Needs the extra `train`.
-    Raises ConfigError: not installed, unknown option, no such dataset, folder, split or configuration, no rows.
+    A folder is read in place, a dataset of the hub through the library's own cache; row by row, as they are asked for.
+    Needs the extra `train`. Raises ConfigError, at the first row: not installed, unknown option, no such dataset, folder, split or configuration, no rows.
     """
     name, options = parse_address(address)
     for option in options:
@@ -80,6 +80,7 @@ def read_hub(address: str) -> list[Row]:
         import datasets
     except ImportError:
         raise ConfigError("data: hf: needs the datasets package: pip install 'rmas[train]'.") from None
+    number = 0
     try:
         found = datasets.load_dataset(
             str(folder) if is_local else name,
@@ -88,13 +89,13 @@ def read_hub(address: str) -> list[Row]:
             revision=options.get("revision"),
             streaming=is_local,  # a copy in the cache would outlive an edit of the folder
         )
-        rows = [Row(f"hf:{name} row {number}", fields) for number, fields in enumerate(_rows_of(found), 1)]
+        for number, fields in enumerate(_rows_of(found), 1):
+            yield Row(f"hf:{name} row {number}", fields)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as problem:
         reason = next(iter(str(problem).splitlines()), type(problem).__name__)
         raise ConfigError(f"data: hf:{address}: cannot be loaded ({reason}).") from None
-    if not rows:
+    if not number:
         raise ConfigError(f"data: hf:{address}: the dataset holds no rows.")
-    return rows
 
 
 def _rows_of(found: Iterable[Any]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import json
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -27,7 +27,7 @@ from rmas.train.deal import deal_rows
 _log = logging.getLogger(__name__)
 
 # Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
-SOURCES: Mapping[str, Callable[[str], list[Row]]] = {"deal": deal_rows, "hf": read_hub, "reasoning_gym": gym_rows}
+SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"deal": deal_rows, "hf": read_hub, "reasoning_gym": gym_rows}
 GENERATED = ("deal", "reasoning_gym")  # their columns are ours: neither mapped nor cut
 WINDOW = 16  # batches that are sorted by length together
 
@@ -186,7 +186,7 @@ def _read(source: str, config: DataConfig, roles: Sequence[str]) -> list[Example
     columns = Columns(config, roles)  # checks the mapping, used or not
     prefix, colon, rest = source.partition(":")
     if colon and prefix in SOURCES:
-        rows = SOURCES[prefix](rest)
+        rows: Iterable[Row] = SOURCES[prefix](rest)
     elif source.endswith((".jsonl", ".json")):
         rows = read_file(source)
     else:
