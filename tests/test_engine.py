@@ -162,7 +162,7 @@ def test_the_answer_and_text_messages_need_room_too() -> None:
     system = tiny_system("solo", ["llama"])
     room = backbone("llama").context - system.render("solver", QUESTION, frozenset()).num_tokens
     check_lengths(system, [QUESTION], channel=LatentChannel(latent_steps=1), max_new_tokens=room)
-    with pytest.raises(QuestionError, match="the question .* 1 too many"):
+    with pytest.raises(QuestionError, match=r"the question .* 1 too many"):
         check_lengths(system, [QUESTION], channel=LatentChannel(latent_steps=1), max_new_tokens=room + 1)
     team, talkative = tiny_system("sequential", MIXED), TextChannel(sampling=Sampling(max_new_tokens=2000))
     with pytest.raises(QuestionError, match="too many"):

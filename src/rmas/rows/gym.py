@@ -29,8 +29,8 @@ DEFAULT_SIZE = 500
 def gym_rows(address: str) -> Iterator[Row]:
     """The items of `FAMILY?size=N&seed=S&...` as rows with `question` and `answer`, each made when it is asked for.
 
-    Defaults: size 500, seed 0. Raises ConfigError, at the first row: unknown family or parameter, a value that does not fit, a family that cannot be repeated or
-    whose items have no answer of their own.
+    Defaults: size 500, seed 0. Raises ConfigError, at the first row: unknown family or parameter, a value that does
+    not fit, a family that cannot be repeated or whose items have no answer of their own.
     """
     family, options = parse_address(address)
     size = read_size(f"reasoning_gym:{family}", options)

@@ -66,7 +66,8 @@ def read_hub(address: str) -> Iterator[Row]:
     """The rows of `OWNER/NAME?split=train&revision=SHA&name=CONFIG`, or of a local folder `./folder` of data files.
 
     A folder is read in place, a dataset of the hub through the library's own cache; row by row, as they are asked for.
-    Needs the extra `train`. Raises ConfigError, at the first row: not installed, unknown option, no such dataset, folder, split or configuration, no rows.
+    Needs the extra `train`. Raises ConfigError, at the first row: not installed, unknown option, no such dataset,
+    folder, split or configuration, no rows.
     """
     name, options = parse_address(address)
     for option in options:
