@@ -61,7 +61,7 @@ class NumericsError(RmasError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """One line for a name that a table does not hold: lists the names that it has, at most some, and the nearest."""
+    """One line for a name that a table does not hold: the known names, at most some, and the nearest."""
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
