@@ -257,7 +257,7 @@ def test_rows_that_finish_early_leave_the_others_as_they_were(temperature: float
     assert [row.finish for row in rows] == ["eos" if ids[-1] in eos_ids else "length" for ids in expected]
 
 
-def test_finished_rows_leave_the_batch_once_half_of_it_has() -> None:
+def test_finished_rows_leave_the_batch_once_an_eighth_of_it_has() -> None:
     sampling = Sampling(max_new_tokens=12)
     endless = [row.ids for row in spoken(CountingBackbone(LLAMA, eos_ids=NO_EOS), sampling)]
     model = CountingBackbone(LLAMA, eos_ids=frozenset([endless[0][2], endless[1][5], endless[2][8]]))
@@ -265,7 +265,7 @@ def test_finished_rows_leave_the_batch_once_half_of_it_has() -> None:
     batches = [batch for batch, new in model.reads if new == 1]
     live = [sum(length > step for length in lengths) for step in range(1, max(lengths))]
     assert len(batches) == len(live)
-    assert all(going <= batch < max(2 * going, 2) for going, batch in zip(live, batches, strict=True))
+    assert all(batch == going or 7 * batch < 8 * going for going, batch in zip(live, batches, strict=True))
     assert batches[-1] < batches[0]
 
 

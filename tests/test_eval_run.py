@@ -229,12 +229,6 @@ def test_a_solver_that_gives_another_number_of_samples_is_refused() -> None:
         evaluate(Adder(samples=2), TASK, config(), samples=SUMS)
 
 
-@pytest.mark.parametrize("solver", ["single", "echo"])
-def test_a_control_of_messages_that_nobody_sends_is_refused(solver: str) -> None:
-    with pytest.raises(ConfigError, match=f"control is noise, but solver {solver} has no messages. Leave it out."):
-        config(solver=solver, control="noise")
-
-
 def test_several_samples_at_temperature_zero_are_refused() -> None:
     with pytest.raises(ConfigError, match="samples is 3 and temperature 0, so all would be alike"):
         config(samples=3)

@@ -1,8 +1,8 @@
 """Everything that answers questions is a Solver. A target never passes this seam."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rmas.engine import Trace
 from rmas.prompt import Question
@@ -60,3 +60,18 @@ class CheckingSolver(Protocol):
 
     def check(self, questions: Sequence[Question]) -> None:
         """Raises QuestionError with the first such question, and what is the matter with it."""
+
+
+class Column(NamedTuple):
+    """A moment of a streamed answer: the text so far, and the answer once it is complete."""
+
+    text: str
+    answer: Answer | None
+
+
+@runtime_checkable
+class StreamingSolver(Protocol):
+    """A solver that can show an answer as it grows."""
+
+    def stream(self, question: Question) -> Iterator[Column]:
+        """One question, its text as it grows; the last column carries the answer."""

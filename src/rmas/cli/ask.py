@@ -14,8 +14,7 @@ from rmas.errors import ConfigError, QuestionError
 
 if TYPE_CHECKING:
     from rmas.prompt import Kind, Question
-    from rmas.solver import Answer
-    from rmas.solvers import EchoSolver, RecursiveSolver
+    from rmas.solver import Answer, Solver
 
 
 def ask(
@@ -112,11 +111,11 @@ def ask(
     _print_trace(_stream(solver, asked) if samples == 1 else _print_all(solver.solve([asked])[0]))
 
 
-def _stream(solver: "EchoSolver | RecursiveSolver", question: "Question") -> "Answer":
+def _stream(solver: "Solver", question: "Question") -> "Answer":
     """Print the answer as it grows."""
-    from rmas.solvers import EchoSolver
+    from rmas.solver import StreamingSolver
 
-    if isinstance(solver, EchoSolver):
+    if not isinstance(solver, StreamingSolver):
         return _print_all(solver.solve([question])[0])
     length = 0
     for column in solver.stream(question):

@@ -17,14 +17,18 @@ from rmas.settings import CONDITIONS
 if TYPE_CHECKING:
     from rmas.eval.config import EvalConfig
     from rmas.eval.task import Task
-    from rmas.solvers import EchoSolver, RecursiveSolver
+    from rmas.solver import Solver
+    from rmas.system import System
 
 _JUDGE_KEY = "RMAS_JUDGE_KEY"  # of the environment: a key is no setting
 
 
 def evaluate(
     solver: Annotated[
-        str | None, typer.Argument(help="recursive, text, single or echo.", show_default="recursive")
+        str | None,
+        typer.Argument(
+            help="recursive, text, single, latent_kv, echo, or a path to one of yours.", show_default="recursive"
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="A task's name, or reasoning_gym:FAMILY?option=value.")] = None,
     out: Annotated[
@@ -109,19 +113,17 @@ def _resolved(settings: "EvalConfig", task: "Task") -> "EvalConfig":
     from rmas.settings import RunConfig
     from rmas.solvers import solver_spec
 
-    _, spec, _ = solver_spec(_system_of(settings), RunConfig(), settings.solver)
+    _, spec, _ = solver_spec(_system_of(settings), RunConfig(control=settings.control), settings.solver)
     fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
     fixed["message_tokens"] = spec.message_tokens
     fixed["max_new_tokens"] = task.max_new_tokens
     return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
 
 
-def _open(
-    settings: "EvalConfig", *, device: str, dtype: str, cache: Path
-) -> "tuple[EchoSolver | RecursiveSolver, dict[str, Any]]":
+def _open(settings: "EvalConfig", *, device: str, dtype: str, cache: Path) -> "tuple[Solver, dict[str, Any]]":
     """The solver, ready to answer, and what a summary says about its system."""
     from rmas.settings import RunConfig, Sampling
-    from rmas.solvers import EchoSolver, open_solver, solver_spec
+    from rmas.solvers import open_solver, solver_spec
 
     how = RunConfig(
         rounds=settings.rounds,
@@ -145,18 +147,21 @@ def _open(
         solver = open_solver(
             name, how, sampling, solver=settings.solver, cache=cache, device=device, dtype=dtype, progress=report
         )
-    if isinstance(solver, EchoSolver):
+    system: System | None = getattr(solver, "system", None)
+    if system is None:
         return solver, {}
-    spec = solver.system.spec
-    facts: dict[str, Any] = {"name": spec.name, "digest": solver.system.digest(), "prompts": spec.pack.name}
+    spec = system.spec
+    facts: dict[str, Any] = {"name": spec.name, "digest": system.digest(), "prompts": spec.pack.name}
     facts |= {"models": {role: entry.source.name for role, entry in spec.roles.items()}}
-    facts["dtype"] = {role: str(backbone.dtype) for role, backbone in solver.system.backbones.items()}
-    facts["device"] = {role: str(backbone.device) for role, backbone in solver.system.backbones.items()}
-    return solver, facts | {"notes": list(solver.system.notes)}
+    facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
+    facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}
+    return solver, facts | {"notes": list(system.notes)}
 
 
 def _system_of(settings: "EvalConfig") -> str:
-    return "echo" if settings.solver == "echo" else settings.system
+    from rmas.solvers import find_solver
+
+    return settings.system if find_solver(settings.solver).needs_agents else "echo"
 
 
 def _told(summary: Mapping[str, Any]) -> str:

@@ -11,9 +11,21 @@ trace.py     what happened, counted once
 from rmas.engine.channel import Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
 from rmas.engine.control import Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
-from rmas.engine.run import LastTurn, Runnable, check_lengths, run
+from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
 from rmas.engine.trace import Trace, Turn, Usage
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, num_positions, read, recomputed, rollout
+from rmas.engine.turn import (
+    Agent,
+    Heads,
+    Inbox,
+    Payload,
+    Read,
+    check_finite,
+    num_positions,
+    read,
+    recomputed,
+    rollout,
+    splice,
+)
 from rmas.settings import Sampling
 
 __all__ = [
@@ -26,6 +38,7 @@ __all__ = [
     "KnownThoughts",
     "LastTurn",
     "LatentChannel",
+    "Log",
     "Payload",
     "Read",
     "Row",
@@ -36,6 +49,7 @@ __all__ = [
     "Trace",
     "Turn",
     "Usage",
+    "check_finite",
     "check_lengths",
     "num_positions",
     "read",
@@ -43,6 +57,7 @@ __all__ = [
     "rollout",
     "run",
     "speak",
+    "splice",
     "target_states",
     "teacher_force",
 ]

@@ -7,7 +7,6 @@ from rmas.eval.judge import JudgeConfig
 from rmas.settings import CONDITIONS, Condition, require, require_latent_steps
 
 FREE = ("jobs",)  # no number depends on it
-_SILENT = ("single", "echo")  # solvers whose agents send nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,6 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.control not in CONDITIONS:
             raise ConfigError(unknown("control", self.control, CONDITIONS))
-        if self.control != "none" and self.solver in _SILENT:
-            raise ConfigError(f"control is {self.control}, but solver {self.solver} has no messages. Leave it out.")
         for name in ("samples", "batch_size", "jobs"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for name in ("rounds", "message_tokens", "max_new_tokens", "limit"):

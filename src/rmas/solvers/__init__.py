@@ -1,61 +1,100 @@
-"""The solvers, by name.
+"""The solvers, by name. Each has a file here that ends in its KIND; a table of them is `SOLVERS`.
 
-recursive   the method: agents pass latent thoughts, the answerer speaks
-text        the same pattern, prompts and rounds with text messages
-single      the system's answerer on its own
-echo        no weights: it says what it was asked
+A name that is not in the table may be a path to such a file, `my_solver.py`, or `package.module:NAME`.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from rmas.errors import ConfigError, unknown
 from rmas.settings import RunConfig, Sampling
+from rmas.solver import Column, Solver
+from rmas.solvers import echo, latent_kv, recursive, single, text
 from rmas.solvers.echo import EchoSolver
-from rmas.solvers.recursive import Column, RecursiveSolver
+from rmas.solvers.kind import Kind, Load, Open, Variant, as_it_is
+from rmas.solvers.latent_kv import LatentKVSolver
+from rmas.solvers.recursive import RecursiveSolver
 from rmas.sources import Progress, silent
 from rmas.spec import SystemSpec, load_spec
 from rmas.system import load_system
 
-__all__ = ["SOLVERS", "Column", "EchoSolver", "RecursiveSolver", "RunConfig", "Variant", "open_solver", "solver_spec"]
+__all__ = [
+    "SOLVERS",
+    "Column",
+    "EchoSolver",
+    "Kind",
+    "LatentKVSolver",
+    "Load",
+    "Open",
+    "RecursiveSolver",
+    "RunConfig",
+    "Variant",
+    "as_it_is",
+    "find_solver",
+    "open_solver",
+    "solver_spec",
+]
+
+SOLVERS: Mapping[str, Kind] = {
+    "recursive": recursive.KIND,
+    "text": text.KIND,
+    "single": single.KIND,
+    "latent_kv": latent_kv.KIND,
+    "echo": echo.KIND,
+}
 
 
-class Variant(Protocol):
-    """What a solver makes of a system and of how it is run."""
+def find_solver(name: str) -> Kind:
+    """A row of SOLVERS, the KIND of a file `path/to/it.py`, or a Kind `package.module:NAME`. Raises ConfigError.
 
-    def __call__(self, spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]: ...
-
-
-def _as_it_is(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
-    return spec, config
-
-
-def _in_text(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
-    return spec, replace(config, channel="text")
-
-
-def _alone(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
-    return spec.alone(), replace(config, rounds=None, latent_steps=None)
-
-
-SOLVERS: Mapping[str, Variant] = {"recursive": _as_it_is, "text": _in_text, "single": _alone, "echo": _as_it_is}
+    A file or module of yours is imported, that is: run.
+    """
+    if name in SOLVERS:
+        return SOLVERS[name]
+    module_name, _, attribute = name.partition(":")
+    if name.endswith(".py"):
+        path, attribute = Path(name).expanduser(), "KIND"
+        if not path.is_file():
+            raise ConfigError(f"solver {name}: no such file. Check the path.")
+        found = importlib.util.spec_from_file_location(path.stem, path)
+        assert found is not None and found.loader is not None, "a .py file has a loader"
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    elif attribute:
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as problem:
+            raise ConfigError(f"solver {name}: {problem}. Write package.module:NAME of something installed.") from None
+    else:
+        raise ConfigError(unknown("solver", name, SOLVERS) + " A path to a solver ends in .py.")
+    kind = getattr(module, attribute, None)
+    if not isinstance(kind, Kind):
+        raise ConfigError(f"solver {name}: {attribute} is not there, or no rmas.solvers.Kind. Define it in that file.")
+    return kind
 
 
 def solver_spec(name: str, config: RunConfig, solver: str | None = None) -> tuple[str, SystemSpec, RunConfig]:
     """Which solver answers, the system that it needs, and how it runs that. `solver` None: what the system's file says.
 
-    Raises ConfigError for an unknown solver and for one that needs agents where the system has none. Loads no weights.
+    Raises ConfigError for an unknown solver, for one that needs agents where the system has none, and for a control of
+    messages where none are sent. Loads no weights.
     """
     spec = load_spec(name)
     chosen = spec.solver if solver is None else solver
-    if chosen not in SOLVERS:
-        place = "" if solver is not None else f"{spec.path}: solver: "
-        raise ConfigError(place + unknown("solver", chosen, SOLVERS))
-    if chosen != "echo" and not spec.roles:
+    if solver is None and chosen.endswith(".py"):
+        chosen = str(spec.path.parent / chosen)
+    try:
+        kind = find_solver(chosen)
+    except ConfigError as problem:
+        raise ConfigError(("" if solver is not None else f"{spec.path}: solver: ") + str(problem)) from None
+    if kind.needs_agents and not spec.roles:
         raise ConfigError(f"{spec.name} has no agents, which solver {chosen} needs. Name a system such as smol.")
-    return chosen, *SOLVERS[chosen](spec, config)
+    if config.control != "none" and not kind.has_messages:
+        raise ConfigError(f"control is {config.control}, but solver {chosen} has no messages. Leave it out.")
+    return chosen, *kind.variant(spec, config)
 
 
 def open_solver(
@@ -68,10 +107,8 @@ def open_solver(
     device: str = "auto",
     dtype: str = "auto",
     progress: Progress = silent,
-) -> EchoSolver | RecursiveSolver:
+) -> Solver:
     """A solver on a system, ready to answer. Loads weights where it has any, as `load_system` does."""
     chosen, spec, config = solver_spec(name, config or RunConfig(), solver)
-    if chosen == "echo":
-        return EchoSolver()
-    system = load_system(spec, cache=cache, device=device, dtype=dtype, progress=progress)
-    return RecursiveSolver(system, config, sampling)
+    load = partial(load_system, cache=cache, device=device, dtype=dtype, progress=progress)
+    return find_solver(chosen).open(spec, config, sampling, load)

@@ -5,7 +5,10 @@ from typing import final
 
 from rmas.engine import Trace, Turn
 from rmas.prompt import Question
+from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer
+from rmas.solvers.kind import Kind, Load
+from rmas.spec import SystemSpec
 
 
 @final
@@ -20,3 +23,10 @@ def _echo(question: Question) -> Answer:
     words = len(question.text.split())
     turn = Turn(round=1, role="echo", verb="speak", tokens_in=words, latent_steps=0, tokens_out=words, seconds=0.0)
     return Answer(samples=(question.text,), trace=Trace(turns=(turn,)))
+
+
+def _open(spec: SystemSpec, config: RunConfig, sampling: Sampling | None, load: Load) -> EchoSolver:
+    return EchoSolver()
+
+
+KIND = Kind(about="no weights: it says what it was asked", open=_open, needs_agents=False, has_messages=False)

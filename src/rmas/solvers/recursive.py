@@ -4,7 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 
@@ -14,6 +14,7 @@ from rmas.engine import (
     Heads,
     LastTurn,
     LatentChannel,
+    Read,
     Row,
     TextChannel,
     Trace,
@@ -23,15 +24,10 @@ from rmas.engine import (
 )
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
-from rmas.solver import Answer
+from rmas.solver import Answer, Column
+from rmas.solvers.kind import Kind, Load
+from rmas.spec import SystemSpec
 from rmas.system import System
-
-
-class Column(NamedTuple):
-    """A moment of a streamed answer: the text so far, and the answer once it is complete."""
-
-    text: str
-    answer: Answer | None
 
 
 @final
@@ -94,12 +90,19 @@ class RecursiveSolver:
         yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
 
 
+def open_recursive(spec: SystemSpec, config: RunConfig, sampling: Sampling | None, load: Load) -> RecursiveSolver:
+    return RecursiveSolver(load(spec), config, sampling)
+
+
+KIND = Kind(about="the method: agents pass latent thoughts, the answerer speaks", open=open_recursive)
+
+
 def finish_turn(
-    last: LastTurn, sampling: Sampling, notes: tuple[str, ...]
+    last: LastTurn, sampling: Sampling, notes: tuple[str, ...], *, start: Read | None = None
 ) -> Iterator[tuple[list[Row], list[Answer] | None]]:
-    """The last turn as columns; the final one carries the answers."""
+    """The last turn as columns; the final one carries the answers. `start`: where it was read already."""
     began = time.perf_counter()
-    start = last.read()
+    start = last.read() if start is None else start
     generators = [g for question in last.questions for g in sampling.generators(question.text)]
     rows: list[Row] = []
     for rows in speak(last.agent.backbone, start, sampling, generators):

@@ -1,0 +1,186 @@
+"""The contract of every solver: n in, n out, in order; usage adds up; what seeds and batches may change."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from rmas.errors import ConfigError, QuestionError
+from rmas.prompt import Question
+from rmas.settings import RunConfig, Sampling
+from rmas.solver import Answer, Solver
+from rmas.solvers import SOLVERS, LatentKVSolver, find_solver, open_solver, solver_spec
+from zoo import QUESTION, QUESTIONS, M, tiny_system
+
+ONE_MODEL = """
+pattern = "sequential"
+prompts = "terse"
+rounds = 2
+latent_steps = 3
+inner = "linear"
+outer = "linear"
+start = "pytorch"
+message_tokens = 4
+roles.planner = { backbone = "tiny:qwen2" }
+roles.critic = { backbone = "tiny:qwen2" }
+roles.solver = { backbone = "tiny:qwen2" }
+"""
+OWN = """
+from rmas.solver import Answer
+from rmas.solvers import Kind
+
+class Shouting:
+    def solve(self, questions):
+        return [Answer(samples=(question.text.upper(),)) for question in questions]
+
+KIND = Kind(about="shouts", open=lambda spec, config, sampling, load: Shouting(), needs_agents=False)
+"""
+GREEDY = Sampling(max_new_tokens=6)
+DRAWN = Sampling(max_new_tokens=6, temperature=1.0, samples=2)
+
+
+@pytest.fixture(scope="module")
+def system_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("systems") / "one_model.toml"
+    path.write_text(ONE_MODEL, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture(params=sorted(SOLVERS))
+def name(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+@cache
+def opened(name: str, file: str, sampling: Sampling = GREEDY, batch_size: int = 16) -> Solver:
+    return open_solver(file, RunConfig(batch_size=batch_size), sampling, solver=name, dtype="float64", device="cpu")
+
+
+def told(answers: list[Answer]) -> list[tuple[object, ...]]:
+    """All that must not depend on the machine's mood."""
+    return [
+        (a.samples, a.finishes, a.prompt, a.trace.sample_tokens, [replace(t, seconds=0.0) for t in a.trace.turns])
+        for a in answers
+    ]
+
+
+def test_as_many_answers_as_questions_in_their_order(name: str, system_file: str) -> None:
+    solver = opened(name, system_file)
+    found = solver.solve(QUESTIONS)
+    assert [told([answer]) for answer in found] == [told(solver.solve([question])) for question in QUESTIONS]
+    assert told(solver.solve(QUESTIONS[::-1])) == told(found)[::-1]
+    assert solver.solve([]) == []
+
+
+def test_a_batch_says_what_its_questions_say_alone(name: str, system_file: str) -> None:
+    assert told(opened(name, system_file).solve(QUESTIONS)) == told(
+        opened(name, system_file, batch_size=1).solve(QUESTIONS)
+    )
+
+
+def test_a_sample_depends_on_its_seed_alone(name: str, system_file: str) -> None:
+    found = opened(name, system_file, DRAWN).solve(QUESTIONS)
+    assert told(found) == told(opened(name, system_file, DRAWN, batch_size=1).solve(QUESTIONS))
+    if SOLVERS[name].needs_agents:
+        other = opened(name, system_file, replace(DRAWN, seed=1)).solve(QUESTIONS)
+        assert [answer.samples for answer in found] != [answer.samples for answer in other]
+
+
+def test_usage_adds_up(name: str, system_file: str) -> None:
+    for answer in opened(name, system_file, DRAWN).solve(QUESTIONS):
+        turns, usage = answer.trace.turns, answer.trace.usage
+        assert usage.prompt_tokens == sum(turn.tokens_in for turn in turns) > 0
+        assert usage.latent_steps == sum(turn.latent_steps for turn in turns)
+        assert turns[-1].verb == "speak"
+        assert all(turn.seconds >= 0 for turn in turns)
+        if SOLVERS[name].needs_agents:
+            assert len(answer.samples) == len(answer.finishes) == len(answer.trace.sample_tokens) == 2
+            assert sum(answer.trace.sample_tokens) == turns[-1].tokens_out
+
+
+def test_an_unknown_solver_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"unknown solver 'latentkv' .* Did you mean 'latent_kv'"):
+        find_solver("latentkv")
+
+
+def test_a_solver_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "shouting.py"
+    path.write_text(OWN, encoding="utf-8")
+    assert open_solver("tiny", solver=str(path)).solve([Question(text="why?")])[0].text == "WHY?"
+    system = tmp_path / "system.toml"
+    system.write_text(f'solver = "{path.name}"\n{ONE_MODEL}', encoding="utf-8")
+    assert open_solver(str(system)).solve([Question(text="why?")])[0].text == "WHY?"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.py", "solver nowhere.py: no such file"),
+        ("no_such_package:KIND", "no_such_package:KIND: No module named"),
+        ("rmas.solvers.single:nothing", "nothing is not there, or no rmas.solvers.Kind"),
+        ("rmas.settings:RunConfig", "RunConfig is not there, or no rmas.solvers.Kind"),
+    ],
+)
+def test_what_is_no_solver_is_one_line(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        find_solver(name)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in SOLVERS.items() if not kind.has_messages])
+def test_a_control_of_messages_that_nobody_sends_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"control is noise, but solver {name} has no messages. Leave it out."):
+        solver_spec("tiny", RunConfig(control="noise"), name)
+
+
+def test_agents_of_two_models_share_no_cache() -> None:
+    with pytest.raises(ConfigError, match=r"the roles have 3 models\. Name a system of one model, such as smol-qwen"):
+        solver_spec("tiny", RunConfig(), "latent_kv")
+
+
+# LatentMAS
+
+
+def latent_kv(rounds: int, latent_steps: int, sampling: Sampling = GREEDY) -> LatentKVSolver:
+    system = tiny_system("sequential", ["qwen2"])
+    return LatentKVSolver(system, RunConfig(rounds=rounds, latent_steps=latent_steps), sampling)
+
+
+def test_a_cache_that_is_handed_over_is_one_long_sequence() -> None:
+    """The slow twin: all that the agents read and think in one sequence, read again from its beginning at each step."""
+    solver, rounds = latent_kv(2, M), 2
+    system = solver.system
+    rows: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for turn in range(rounds * 3):
+            agent = system.agents[system.pattern.roles[turn % 3]]
+            prompt = system.render(agent.role, QUESTION, frozenset())
+            ids = [*prompt.head, *(i for part in prompt.body if isinstance(part, tuple) for i in part)]
+            rows.append(agent.backbone.embed(torch.tensor(ids)))
+            steps = GREEDY.max_new_tokens if turn == rounds * 3 - 1 else M
+            spoken: list[int] = []
+            for _ in range(steps):
+                h_1LD, _ = agent.backbone.extend(agent.backbone.start(cached=False), torch.cat(rows)[None])
+                if turn < rounds * 3 - 1:
+                    rows.append(agent.inner(h_1LD[0, -1:]))
+                    continue
+                spoken.append(int(agent.backbone.logits(h_1LD[0, -1]).argmax()))
+                rows.append(agent.backbone.embed(torch.tensor(spoken[-1:])))
+    (answer,) = solver.solve([QUESTION])
+    until = next((n for n, i in enumerate(spoken) if i in agent.backbone.eos_ids), len(spoken))
+    assert answer.text == agent.backbone.decode(spoken[:until])
+
+
+def test_without_latents_and_rounds_it_reads_all_prompts_and_speaks() -> None:
+    (answer,) = latent_kv(1, 0).solve([QUESTION])
+    assert [turn.role for turn in answer.trace.turns] == ["planner", "critic", "solver"]
+    assert answer.trace.usage.latent_steps == 0
+
+
+def test_a_cache_beyond_the_context_is_refused() -> None:
+    solver = latent_kv(1, M)
+    room = solver.system.agents["solver"].backbone.context
+    with pytest.raises(QuestionError, match=r"too long for a shared cache: .* positions more than the context"):
+        solver.solve([Question(text="x" * room)])
