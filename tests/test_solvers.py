@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from rmas.errors import ConfigError, QuestionError
-from rmas.prompt import Question
+from rmas.prompt import Question, Slot
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Solver
-from rmas.solvers import SOLVERS, LatentKVSolver, find_solver, open_solver, solver_spec
+from rmas.solvers import SOLVERS, LatentKVSolver, RecursiveSolver, find_solver, open_solver, solver_spec
 from zoo import QUESTION, QUESTIONS, M, tiny_system
 
 ONE_MODEL = """
@@ -23,6 +23,7 @@ inner = "linear"
 outer = "linear"
 start = "pytorch"
 message_tokens = 4
+max_new_tokens = 8
 roles.planner = { backbone = "tiny:qwen2" }
 roles.critic = { backbone = "tiny:qwen2" }
 roles.solver = { backbone = "tiny:qwen2" }
@@ -138,6 +139,42 @@ def test_a_control_of_messages_that_nobody_sends_is_refused(name: str) -> None:
 def test_agents_of_two_models_share_no_cache() -> None:
     with pytest.raises(ConfigError, match=r"the roles have 3 models\. Name a system of one model, such as smol-qwen"):
         solver_spec("tiny", RunConfig(), "latent_kv")
+
+
+# Mixture-of-Agents
+
+
+def test_layers_of_agents_hear_the_whole_layer_before() -> None:
+    name, spec, config = solver_spec("tiny", RunConfig(rounds=2), "moa")
+    pattern = spec.pattern
+    assert pattern.schedule == (
+        ("planner_1", "critic_1", "solver_1"),
+        ("planner_2", "critic_2", "solver_2"),
+        ("aggregator",),
+    )
+    for role in ("planner_2", "critic_2", "solver_2"):
+        assert [edge.source for edge in pattern.into(role)] == list(pattern.schedule[0])
+    assert [edge.source for edge in pattern.into("aggregator")] == list(pattern.schedule[1])
+    assert {role: entry.source.name for role, entry in spec.roles.items() if role.endswith("_2")} == {
+        "planner_2": "tiny:llama",
+        "critic_2": "tiny:gemma3_text",
+        "solver_2": "tiny:qwen2",
+    }
+    assert spec.roles["aggregator"].source.name == "tiny:qwen2"
+    assert (name, config.rounds, config.channel, spec.message_tokens) == ("moa", 1, "text", spec.max_new_tokens)
+
+
+def test_a_proposer_is_asked_as_a_single_agent_is_and_the_aggregator_reads_the_answers(system_file: str) -> None:
+    moa, single = opened("moa", system_file), opened("single", system_file)
+    assert isinstance(moa, RecursiveSolver)
+    assert isinstance(single, RecursiveSolver)
+    alone = single.system.render("solver", QUESTION, frozenset())
+    assert moa.system.render("planner_1", QUESTION, frozenset()) == alone
+    heard = moa.system.render("aggregator", QUESTION, frozenset(["planner_2", "critic_2", "solver_2"]))
+    assert [part.source for part in heard.body if isinstance(part, Slot)] == ["planner_2", "critic_2", "solver_2"]
+    (answer,) = moa.solve([QUESTION])
+    assert [turn.role for turn in answer.trace.turns] == list(moa.system.pattern.roles)
+    assert all(0 < turn.tokens_out <= 8 for turn in answer.trace.turns)
 
 
 # LatentMAS

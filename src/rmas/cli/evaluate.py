@@ -27,7 +27,7 @@ def evaluate(
     solver: Annotated[
         str | None,
         typer.Argument(
-            help="recursive, text, single, latent_kv, echo, or a path to one of yours.", show_default="recursive"
+            help="recursive, text, single, moa, latent_kv, echo, or a path to one of yours.", show_default="recursive"
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="A task's name, or reasoning_gym:FAMILY?option=value.")] = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from rmas.errors import ConfigError, unknown
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Column, Solver
-from rmas.solvers import echo, latent_kv, recursive, single, text
+from rmas.solvers import echo, latent_kv, moa, recursive, single, text
 from rmas.solvers.echo import EchoSolver
 from rmas.solvers.kind import Kind, Load, Open, Variant, as_it_is
 from rmas.solvers.latent_kv import LatentKVSolver
@@ -42,6 +42,7 @@ SOLVERS: Mapping[str, Kind] = {
     "recursive": recursive.KIND,
     "text": text.KIND,
     "single": single.KIND,
+    "moa": moa.KIND,
     "latent_kv": latent_kv.KIND,
     "echo": echo.KIND,
 }

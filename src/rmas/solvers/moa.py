@@ -1,0 +1,69 @@
+"""Mixture-of-Agents (Wang et al. 2024, arXiv:2406.04692): layers of agents that answer, each reading all answers of the
+layer before; an aggregator writes the last one.
+
+It is a pattern with text messages. The system's agents propose, its answerer aggregates, and its rounds are the layers
+of proposers. Everyone is asked as a single agent is, with the answers of others below the question. A message is a whole
+answer, so it may be as long as the system's answers unless `message_tokens` says otherwise.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from rmas.pattern import Edge, Pattern
+from rmas.prompt import PromptPack, RoleText, Section
+from rmas.settings import RunConfig
+from rmas.solvers.kind import Kind
+from rmas.solvers.recursive import open_recursive
+from rmas.spec import SystemSpec
+
+AGGREGATOR = "aggregator"
+_HEARD = ("Another agent answered:\n", "")
+
+
+def moa_pattern(roles: tuple[str, ...], layers: int) -> Pattern:
+    """`layers` steps of all roles, each step reading the whole one before, then the aggregator."""
+    steps = [tuple(f"{role}_{layer}" for role in roles) for layer in range(1, layers + 1)] + [(AGGREGATOR,)]
+    edges = [Edge(source, target) for earlier, later in pairwise(steps) for target in later for source in earlier]
+    return Pattern(name="moa", schedule=tuple(steps), edges=tuple(edges), answerer=AGGREGATOR)
+
+
+def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
+    alone, layers = spec.alone(), config.rounds or spec.rounds
+    pattern = moa_pattern(spec.pattern.roles, layers)
+    agents = {f"{role}_{layer + 1}": spec.roles[role] for layer in range(layers) for role in spec.roles}
+    agents |= {AGGREGATOR: spec.roles[spec.pattern.answerer]}
+    moa = replace(
+        alone,
+        name=f"{spec.name}:moa",
+        pattern=pattern,
+        pack=_pack(alone.pack, alone.pattern.answerer, pattern),
+        roles={role: replace(agents[role], inner="linear") for role in pattern.roles},
+        outer=dict.fromkeys(pattern.edges, "linear"),  # never asked: messages are text
+        start="pytorch",
+        message_tokens=spec.max_new_tokens,
+    )
+    return moa, replace(config, rounds=1, channel="text")
+
+
+def _pack(pack: PromptPack, solo: str, pattern: Pattern) -> PromptPack:
+    """The single agent's wording for every role, with a section for each answer that it reads."""
+    roles = {
+        (role, kind): _hearing(text, [edge.source for edge in pattern.into(role)])
+        for (name, kind), text in pack.roles.items()
+        if name == solo
+        for role in pattern.roles
+    }
+    return replace(pack, roles=roles)
+
+
+def _hearing(text: RoleText, sources: list[str]) -> RoleText:
+    """With the answers of others behind what is asked, and before a last word that asks nothing."""
+    sections = text.sections
+    end = len(sections) - (not sections[-1].names)
+    heard = tuple(Section((_HEARD[0], source, _HEARD[1])) for source in sources)
+    return text._replace(sections=(*sections[:end], *heard, *sections[end:]))
+
+
+KIND = Kind(
+    about="Mixture-of-Agents: layers of answers in text, then an aggregator", variant=_layered, open=open_recursive
+)
