@@ -2,8 +2,8 @@
 layer before; an aggregator writes the last one.
 
 It is a pattern with text messages. The system's agents propose, its answerer aggregates, and its rounds are the layers
-of proposers. Everyone is asked as a single agent is, with the answers of others below the question. A message is a whole
-answer, so it may be as long as the system's answers unless `message_tokens` says otherwise.
+of proposers. Everyone is asked as a single agent is, with the answers of others below the question. A message is a
+whole answer, so it may be as long as the system's answers unless `message_tokens` says otherwise.
 """
 
 from dataclasses import replace
