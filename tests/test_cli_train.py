@@ -15,20 +15,24 @@ from rmas.configfile import load_config
 from rmas.errors import ConfigError
 from rmas.runfolder import CONFIG, claim_folder
 from rmas.system import System
-from rmas.train import inner, outer
-from rmas.train.config import InnerConfig, OuterConfig, Report, TrainResult
+from rmas.train import agent, inner, outer
+from rmas.train.config import AgentConfig, InnerConfig, OuterConfig, Report, TrainResult
 
 ROW = '{"question": "1 + 1?", "answer": "2"}\n'
-STAGES = ("inner", "outer")
+STAGES = ("inner", "outer", "agent")
 each_stage = pytest.mark.parametrize("stage", STAGES)
-CONFIGS: Mapping[str, type[InnerConfig] | type[OuterConfig]] = {"inner": InnerConfig, "outer": OuterConfig}
+CONFIGS: Mapping[str, type[InnerConfig] | type[OuterConfig] | type[AgentConfig]] = {
+    "inner": InnerConfig,
+    "outer": OuterConfig,
+    "agent": AgentConfig,
+}
 
 
 class Call(NamedTuple):
     """What the trainer was called with."""
 
     system: System
-    config: InnerConfig | OuterConfig
+    config: InnerConfig | OuterConfig | AgentConfig
     out: Path
     resume: bool
 
@@ -53,6 +57,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
     monkeypatch.setattr(inner, "train_inner", train)
     monkeypatch.setattr(outer, "train_outer", train)
+    monkeypatch.setattr(agent, "train_agent", train)
     return made
 
 
@@ -86,7 +91,8 @@ def test_the_resolved_config_is_printed_stored_and_handed_on(
     assert (call.out, call.resume) == (out, False)
     assert load_config(CONFIGS[stage], out / CONFIG, ()) == call.config
     first = result.stderr.splitlines()[0]
-    assert first.startswith(f"system=tiny data={data} kind=open ")
+    system = "tiny:solver" if stage == "agent" else "tiny"
+    assert first.startswith(f"system={system} data={data} kind=open ")
     assert "steps=2 " in first
     assert "columns={'question': 'question'}" in first
 
@@ -245,7 +251,7 @@ def test_nothing_to_resume_is_refused(tmp_path: Path, data: str, stage: str) -> 
 @each_stage
 def test_resume_with_another_config_is_refused(tmp_path: Path, data: str, stage: str) -> None:
     out = tmp_path / "out"
-    begun = OuterConfig(data=data, rounds=2, latent_steps=4) if stage == "outer" else InnerConfig(data=data)
+    begun = OuterConfig(data=data, rounds=2, latent_steps=4) if stage == "outer" else CONFIGS[stage](data=data)
     claim_folder(out, begun, resume=False)
     before = (out / CONFIG).read_bytes()
     line = refused(stage, data, out, "--resume", "--set", "seed=1", "--set", "limit=9")
@@ -257,12 +263,12 @@ def test_resume_with_another_config_is_refused(tmp_path: Path, data: str, stage:
 
 @pytest.mark.usefixtures("_no_weights")
 @each_stage
-def test_resume_of_the_other_stage_is_refused(tmp_path: Path, data: str, stage: str) -> None:
-    (other,) = set(STAGES) - {stage}
-    out = tmp_path / "out"
-    claim_folder(out, CONFIGS[other](data=data), resume=False)
-    line = f"{out}: holds a run of another kind. Resume that, or choose another folder."
-    assert refused(stage, data, out, "--resume") == line
+def test_resume_of_another_stage_is_refused(tmp_path: Path, data: str, stage: str) -> None:
+    for other in set(STAGES) - {stage}:
+        out = tmp_path / other
+        claim_folder(out, CONFIGS[other](data=data), resume=False)
+        line = f"{out}: holds a run of another kind. Resume that, or choose another folder."
+        assert refused(stage, data, out, "--resume") == line
 
 
 def test_refusals_of_settings_load_no_torch(tmp_path: Path) -> None:

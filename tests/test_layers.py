@@ -63,10 +63,10 @@ SIDEWAYS = {
 # Downwards, and still not wanted: the command line joins the two.
 FORBIDDEN = {("eval", "solvers")}
 # Third-party package -> the only components that may import it, anywhere.
-ONLY = {"transformers": {"backbone"}}
+ONLY = {"transformers": {"backbone"}, "peft": {"backbone"}}
 # Component, or one module of it -> packages that importing it must not load.
 ML = frozenset({"torch", "transformers"})
-HEAVY = ML | {"accelerate", "gguf", "huggingface_hub", "numpy", "rich", "safetensors", "tokenizers"}
+HEAVY = ML | {"accelerate", "gguf", "huggingface_hub", "numpy", "peft", "rich", "safetensors", "tokenizers"}
 LIGHT = {
     "designs": HEAVY,
     "errors": HEAVY,

@@ -161,6 +161,10 @@ class CountingBackbone:
         self.reads: list[tuple[int, int]] = []
         self.logits_of: list[tuple[int, ...]] = []
 
+    @property
+    def head_trains(self) -> bool:
+        return self.inner.head_trains
+
     def start(self, *, cached: bool = True) -> State:
         return self.inner.start(cached=cached)
 

@@ -24,12 +24,13 @@ _KEYS = (
 
 @dataclass(frozen=True, kw_only=True)
 class RoleSpec:
-    """One role: where its model comes from, where it runs, and its inner link's design."""
+    """One role: where its model comes from, what it was fine-tuned with, where it runs, its inner link's design."""
 
     source: Source
     inner: str
     device: str = "auto"
     dtype: str = "auto"
+    adapter: Path | None = None  # a folder; added into the weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,19 +151,20 @@ def _roles(file: TomlFile, pattern: Pattern) -> dict[str, RoleSpec]:
         entry = table.get(role)
         if not isinstance(entry, dict) or not isinstance(entry.get("backbone"), str):
             raise file.fail(key, f'pattern {pattern.name!r} needs this role. Add [{key}] with backbone = "…".')
-        file.only(entry, ("backbone", "inner", "device", "dtype"), prefix=f"{key}.")
+        file.only(entry, ("backbone", "inner", "device", "dtype", "adapter"), prefix=f"{key}.")
         try:
             source = parse_source(entry["backbone"], base=file.path.parent)
         except BackboneError as problem:
             raise BackboneError(str(file.fail(f"{key}.backbone", str(problem)))) from None
-        options = {name: entry[name] for name in ("device", "dtype") if name in entry}
+        options = {name: entry[name] for name in ("device", "dtype", "adapter") if name in entry}
         for name, value in options.items():
             if not isinstance(value, str):
                 raise file.fail(f"{key}.{name}", f"expected a text, got {value!r}.")
         if (dtype := options.get("dtype", "auto")) not in DTYPES:
             raise file.fail(f"{key}.dtype", unknown("dtype", dtype, DTYPES))
         inner = _design(file, f"{key}.inner", entry.get("inner", default), "inner")
-        roles[role] = RoleSpec(source=source, inner=inner, **options)
+        adapter = file.path.parent / options.pop("adapter") if "adapter" in options else None
+        roles[role] = RoleSpec(source=source, inner=inner, adapter=adapter, **options)
     return roles
 
 

@@ -16,7 +16,15 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from rmas.alignment import Aligner
-from rmas.backbone import HFBackbone, convert_gguf, load_backbone, pick_device, pick_dtype, tiny_backbone
+from rmas.backbone import (
+    HFBackbone,
+    convert_gguf,
+    load_backbone,
+    merge_adapter,
+    pick_device,
+    pick_dtype,
+    tiny_backbone,
+)
 from rmas.checkpoint import digest, load_links
 from rmas.designs import check_start
 from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
@@ -26,7 +34,7 @@ from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
 from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
-from rmas.spec import SystemSpec, load_spec
+from rmas.spec import RoleSpec, SystemSpec, load_spec
 
 
 @final
@@ -118,22 +126,28 @@ def load_system(
         check_start(start)
         spec = replace(spec, start=start, links=None)
     _check_names(spec)
-    loaded: dict[tuple[Source, str, str], HFBackbone] = {}
-    for entry in spec.roles.values():
-        key = (entry.source, entry.device, entry.dtype)
-        if key not in loaded:
-            loaded[key] = open_backbone(
+    loaded: dict[RoleSpec, HFBackbone] = {}
+    for entry in map(_model_of, spec.roles.values()):
+        if entry not in loaded:
+            loaded[entry] = open_backbone(
                 entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
             )
+            if entry.adapter is not None:
+                merge_adapter(loaded[entry], entry.adapter)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        system = System(spec, {role: loaded[e.source, e.device, e.dtype] for role, e in spec.roles.items()})
+        system = System(spec, {role: loaded[_model_of(entry)] for role, entry in spec.roles.items()})
     system.notes = mirror_notes(spec, cache=cache)
     if spec.links is None:
         start_links(system, cache=cache, seed=seed, progress=progress)
     else:
         system.notes += load_links(system, spec.links)
     return system
+
+
+def _model_of(entry: RoleSpec) -> RoleSpec:
+    """What of a role decides which weights it runs: roles that agree in it share a model."""
+    return replace(entry, inner="")
 
 
 def mirror_notes(spec: SystemSpec, *, cache: Path) -> tuple[str, ...]:

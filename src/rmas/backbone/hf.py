@@ -32,6 +32,7 @@ class HFBackbone:
         self.name = name
         self.tokenizer = tokenizer
         self.model = model.eval().requires_grad_(False)
+        self.adapted: Any = None  # peft's view of the model, while an adapter trains
         self.decoder = model.get_decoder()
         self.config = model.config.get_text_config(decoder=True)
         self.dim = int(self.config.hidden_size)
@@ -55,6 +56,10 @@ class HFBackbone:
     def vocabulary_size(self) -> int:
         """Rows of the embedding."""
         return int(self.config.vocab_size)
+
+    @property
+    def head_trains(self) -> bool:
+        return any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters())
 
     def start(self, *, cached: bool = True) -> State:
         return CachedState(cache=DynamicCache(config=self.config), device=self.device) if cached else RecomputeState()

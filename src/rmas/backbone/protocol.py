@@ -37,6 +37,10 @@ class Backbone(Protocol):
     eos_ids: frozenset[int]
     end_id: int
 
+    @property
+    def head_trains(self) -> bool:
+        """Whether `logits` has a gradient for the head's own weights: under full fine-tuning."""
+
     def start(self, *, cached: bool = True) -> State:
         """The empty state. `cached=False`: the slow twin, which reads everything again at each step."""
 

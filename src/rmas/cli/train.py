@@ -1,4 +1,4 @@
-"""`rmas train inner|outer SYSTEM`: what can be refused is refused before weights load; what is interrupted resumes."""
+"""`rmas train STAGE SYSTEM`: what can be refused is refused before weights load; what is interrupted resumes."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ from rmas.errors import ConfigError
 if TYPE_CHECKING:
     from rmas.spec import SystemSpec
     from rmas.system import System
-    from rmas.train.config import InnerConfig, OuterConfig, TrainResult
+    from rmas.train.config import AgentConfig, DataConfig, InnerConfig, OuterConfig, TrainResult
 
 train = typer.Typer(
     name="train",
-    help="Train the links of a system: inner, then outer.",
+    help="Train the links of a system: inner, then outer. Or its answerer alone: agent.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -104,9 +104,38 @@ def outer(
     _tell(result, out)
 
 
+@train.command()
+def agent(
+    system: _System,
+    out: _Out,
+    data: _Data = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    resume: _Resume = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Fine-tune a system's answerer on its own (a low-rank adapter, or all weights): the baseline for trained links."""
+    from rmas.configfile import load_config
+    from rmas.spec import load_spec
+    from rmas.train.config import AgentConfig
+
+    spec = load_spec(system).placed(device=device, dtype=dtype)
+    settings = load_config(AgentConfig, config, sets or (), data=data)
+    spec = spec.alone() if spec.roles else spec
+    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
+
+    from rmas.train.agent import train_agent
+
+    with _resumable(out), training_progress(is_shown=_is_first()) as report:
+        result = train_agent(loaded, settings, out, resume=resume, report=report)
+    _tell(result, out)
+
+
 def _begin(
     spec: "SystemSpec",
-    config: "InnerConfig | OuterConfig",
+    config: "InnerConfig | OuterConfig | AgentConfig",
     out: Path,
     *,
     resume: bool,
@@ -136,7 +165,7 @@ def _begin(
     with progress() as report:
         make_ready(spec, cache, report)
         return load_system(
-            str(spec.path),
+            spec,
             cache=cache,
             device=device,
             dtype=dtype,
@@ -146,7 +175,7 @@ def _begin(
         )
 
 
-def _check_files(config: "InnerConfig | OuterConfig", spec: "SystemSpec") -> None:
+def _check_files(config: "DataConfig", spec: "SystemSpec") -> None:
     """Read the data where it lies in files. Generators and the hub take longer; training itself asks them."""
     from rmas.train.data import SOURCES, load_examples
 

@@ -118,7 +118,7 @@ def _think(agent: Agent, start: Read, latent_steps: int) -> State:
 
 
 def _check_models(spec: SystemSpec) -> None:
-    models = {(entry.source, entry.device, entry.dtype) for entry in spec.roles.values()}
+    models = {(entry.source, entry.device, entry.dtype, entry.adapter) for entry in spec.roles.values()}
     if len(models) > 1:
         raise ConfigError(
             f"{spec.name}: latent_kv hands over one model's cache, and the roles have {len(models)} models. "

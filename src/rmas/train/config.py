@@ -153,6 +153,29 @@ class OuterConfig(LoopConfig):
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
 
 
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig(LoopConfig):
+    """The agent stage: a system's answerer alone, fine-tuned. `batch_size` counts questions."""
+
+    lr: float = 2e-4
+    method: Literal["lora", "full"] = "lora"
+    rank: int = 16  # of an adapter
+    alpha: int = 32  # its change is scaled by alpha / rank
+    by_length: bool = True  # batches of like length
+    max_new_tokens: int = 32  # of a dev answer
+    dev_batch: int = 32
+    minutes: float | None = None  # stop cleanly after that much time
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_known("method", self.method, ("lora", "full"))
+        for name in ("rank", "alpha", "max_new_tokens", "dev_batch"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+        if self.start is not None:
+            raise ConfigError(f"start is {self.start}, but an agent alone has no links to start. Leave it out.")
+
+
 def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
     rounds = spec.rounds if config.rounds is None else config.rounds

@@ -65,8 +65,12 @@ def unroll(
     channel: Channel,
     earlier_weight: float = 0.0,
     heads: Heads | None = None,
+    share_heads: bool = True,
 ) -> Unrolled:
-    """`outer_loss`, with what it took. `heads`: of the same examples, from an earlier run."""
+    """`outer_loss`, with what it took. `heads`: of the same examples, from an earlier run.
+
+    `share_heads=False`: prompts are read whole and with gradient, for models that train.
+    """
     nll: list[Tensor] = []
     positions = 0
     checkpointed = isinstance(channel, LatentChannel | ForcedChannel) and channel.checkpointed
@@ -95,7 +99,8 @@ def unroll(
         channel=channel,
         speak=listen,
         early=listen if earlier_weight else None,
-        heads=heads or Heads(room=room),
+        heads=(heads or Heads(room=room)) if share_heads else None,
+        share_heads=share_heads,
     )
     return Unrolled(torch.stack(nll), positions)
 
@@ -129,7 +134,14 @@ def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]], start: Read | N
 
 
 def chunked_nll(backbone: Backbone, h_ND: Tensor, ids_N: Tensor, *, chunk: int = _CHUNK) -> Tensor:
-    """Cross-entropy at each position -> nll_N. Never more than `chunk` rows of logits at a time."""
+    """Cross-entropy at each position -> nll_N. Never more than `chunk` rows of logits at a time.
+
+    Where the vocabulary head itself trains, they are all kept instead: it needs a gradient of its own.
+    """
+    if backbone.head_trains:
+        logits_NV = backbone.logits(h_ND)
+        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        return torch.nn.functional.cross_entropy(logits_NV, ids_N, reduction="none")
     return cast(Tensor, _ChunkedNLL.apply(h_ND, ids_N, backbone, chunk))  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,165 @@
+"""The agent stage, for the baselines: a system's answerer alone, fine-tuned with the data and the loop that links have.
+
+`lora` trains an adapter beside the frozen model, `full` every weight. What comes out is a bundle that `rmas ask` loads.
+Its adapter may be named by any role that has the same model, such as the answerer of a team that writes text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+import torch
+
+from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
+from rmas.engine import LatentChannel, check_lengths
+from rmas.errors import CheckpointError, ConfigError
+from rmas.runfolder import claim_folder
+from rmas.system import System
+from rmas.train.config import FREE, AgentConfig, Report, TrainResult
+from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
+from rmas.train.dev import longest_answer, measure
+from rmas.train.frozen import frozen_digest
+from rmas.train.journal import draw_curves
+from rmas.train.loop import DevResult, StepResult, fit
+from rmas.train.objective import unroll, weigh
+from rmas.train.team import join_team
+from rmas.wholefile import write_whole
+
+ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
+_ALONE = LatentChannel(latent_steps=0)
+
+
+class Tuned(NamedTuple):
+    """What was trained: how many numbers, of how many."""
+
+    trained: int
+    of: int
+
+
+def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
+    """Fine-tune the one agent of `system` (`SystemSpec.alone`) in place; leave a bundle in `out`.
+
+    Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
+    resumed, NumericsError for a loss that is not finite.
+    """
+    (role,) = system.pattern.roles
+    team, backbone = join_team(), system.backbones[role]
+    if system.spec.roles[role].adapter is not None:
+        raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
+    if config.method == "full" and backbone.dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"method is full and {backbone.name} is in {backbone.dtype}: too coarse. Use --dtype float32."
+        )
+    split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
+    if team.is_first:
+        claim_folder(out, config, resume=resume, free=FREE)
+    team.wait()
+    _check(system, config, split.train, split.dev)
+    frozen = frozen_digest(system, (), split.train)
+    if config.method == "lora":
+        parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
+    else:
+        parameters = free_weights(backbone)
+    batches = Batches(
+        lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
+    )
+
+    def step(number: int) -> StepResult:
+        mine = team.share(batches[number])
+        size, total, tokens = config.micro_batch or max(1, len(mine)), 0.0, 0
+        for first in range(0, len(mine), size):
+            micro = [split.train[i] for i in mine[first : first + size]]
+            nll_RB, positions = unroll(system, micro, rounds=1, channel=_ALONE, share_heads=False)
+            loss = weigh(nll_RB, 0.0).sum() / config.batch_size
+            loss.backward()
+            total, tokens = total + float(loss.detach()), tokens + positions
+        return StepResult(total, tokens)
+
+    def evaluate(step: int) -> DevResult:
+        figures = measure(
+            system,
+            split.dev,
+            rounds=1,
+            latent_steps=0,
+            probes=(),
+            batch_size=config.dev_batch,
+            max_new_tokens=config.max_new_tokens,
+            team=team,
+        )
+        return DevResult((figures["accuracy"], -figures["loss"]), figures)
+
+    def batch_of(number: int) -> list[dict[str, Any]]:
+        rows = (split.train[i] for i in batches[number])
+        return [asdict(replace(example, targets=dict(example.targets))) for example in rows]
+
+    result = fit(
+        parameters,
+        step,
+        config,
+        out,
+        evaluate=evaluate if split.dev else None,
+        report=report,
+        stage=f"{role} alone",
+        batch_of=batch_of,
+        minutes=config.minutes,
+        team=team,
+        frozen=frozen,
+    )
+    if team.is_first:
+        trained = sum(parameter.numel() for parameter in parameters.values())
+        _finish(system, config, out, Tuned(trained, backbone.num_parameters))
+    team.wait()
+    figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
+    return TrainResult(result.steps, figures, result.is_complete)
+
+
+def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: Sequence[Example]) -> None:
+    """Refuse, before any work, what the agent could not read whole, and dev answers that it could never write."""
+    (role,) = system.pattern.roles
+    backbone = system.backbones[role]
+    for example in dev:
+        if (length := len(backbone.encode(example.answer))) > config.max_new_tokens:
+            raise ConfigError(
+                f"max_new_tokens is {config.max_new_tokens}, but the dev answer {example.answer[:40]!r} has {length} "
+                "tokens and would always be wrong. Raise max_new_tokens."
+            )
+    longest = sorted((*train, *dev), key=lambda e: -len(e.question.text) - len(e.answer))[:8]
+    for example in longest:
+        room = max(config.max_new_tokens, longest_answer(system, [example]))
+        check_lengths(system, [example.question], channel=_ALONE, max_new_tokens=room)
+
+
+def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> None:
+    """The bundle: the weights, a system file that names them, curves, and a few words beside it."""
+    (role,), spec = system.pattern.roles, system.spec
+    backbone, source = system.backbones[role], spec.roles[role].source
+    entry = {"backbone": str(source.path) if source.path is not None else source.name}
+    if config.method == "lora":
+        save_adapter(backbone, out / ADAPTER)
+        entry["adapter"] = ADAPTER
+    else:
+        save_weights(backbone, out / MODEL)
+        entry["backbone"] = f"./{MODEL}"
+    table: dict[str, Any] = {"pattern": "solo", "prompts": spec.pack.name, "solver": "single", "inner": "linear"}
+    table |= {"start": "identity", "max_new_tokens": config.max_new_tokens, "roles": {role: entry}}
+    draw_curves(out)
+    try:
+        write_whole(out / "system.toml", tomli_w.dumps(table))
+        write_whole(out / "README.md", _card(system, config, tuned))
+    except OSError as problem:
+        raise CheckpointError(
+            f"{out}: cannot be written ({problem.strerror}). Free some room or check the path."
+        ) from None
+
+
+def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
+    (backbone,) = system.backbones.values()
+    what = f"A low-rank adapter of rank {config.rank}" if config.method == "lora" else "All weights"
+    return (
+        f"# {backbone.name}, fine-tuned alone\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
+        f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "
+        "all settings are in config.toml, all figures in log.jsonl. A baseline: no agent hears another.\n\n"
+        '```sh\nrmas ask FOLDER "Your question"\n```\n'
+    )

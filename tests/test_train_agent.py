@@ -1,0 +1,213 @@
+"""The agent stage: gradients against the plain way, bundles that answer as what was trained, and what is refused."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+from rmas.backbone import add_adapter, free_weights
+from rmas.engine import LatentChannel
+from rmas.errors import BackboneError, ConfigError
+from rmas.solvers import open_solver
+from rmas.spec import load_spec
+from rmas.system import System, load_system
+from rmas.train.agent import train_agent
+from rmas.train.config import AgentConfig
+from rmas.train.journal import read_log
+from rmas.train.objective import answer_ids, outer_loss, unroll
+from train_zoo import EXAMPLES, quiet, sums_file
+from zoo import QUESTIONS
+
+FILE = """pattern = "solo"
+prompts = "terse"
+start = "identity"
+max_new_tokens = 4
+inner = "linear"
+[roles.solver]
+backbone = "tiny:{family}"
+{adapter}
+"""
+FAMILIES = ("llama", "qwen3", "gpt2")  # separate head; tied head; maps of its own kind, tied
+
+
+def alone(folder: Path, family: str = "llama", adapter: str = "", dtype: str = "auto") -> System:
+    """A tiny model of its own: fine-tuning changes it."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{family}.toml"
+    named = f'adapter = "{adapter}"' if adapter else ""
+    path.write_text(FILE.format(family=family, adapter=named), encoding="utf-8")
+    return load_system(load_spec(str(path)).alone(), cache=folder / "cache", dtype=dtype)
+
+
+def config(tmp_path: Path, **changes: Any) -> AgentConfig:
+    short: dict[str, Any] = {"data": sums_file(tmp_path, 8), "dev": 0, "steps": 6, "batch_size": 4, "warmup": 0}
+    return AgentConfig(**{**short, "lr": 1e-2, "rank": 4, "max_new_tokens": 3, **changes})
+
+
+def plain_gradients(system: System, parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    """One example at a time, all of it read at once and without a cache."""
+    backbone = system.backbones["solver"]
+    losses = []
+    for example in EXAMPLES:
+        prompt = system.render("solver", example.question, frozenset())
+        ids = answer_ids(backbone, example, 1)
+        read = [*prompt.head, *(i for part in prompt.body if isinstance(part, tuple) for i in part)]
+        h_1LD, _ = backbone.extend(backbone.start(cached=False), backbone.embed(torch.tensor([[*read, *ids[:-1]]])))
+        losses.append(cross_entropy(backbone.logits(h_1LD[0, -len(ids) :]), torch.tensor(ids)))
+    return dict(
+        zip(parameters, torch.autograd.grad(torch.stack(losses).mean(), list(parameters.values())), strict=True)
+    )
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_has_the_gradients_of_the_plain_way(tmp_path: Path, family: str, method: str) -> None:
+    system = alone(tmp_path, family)
+    backbone = system.backbones["solver"]
+    if method == "full":
+        parameters = free_weights(backbone)
+    else:
+        parameters = add_adapter(backbone, rank=4, alpha=8, seed=0)
+        draw = torch.Generator().manual_seed(1)
+        for parameter in parameters.values():  # an adapter starts where half of its gradients are zero
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
+    expected = plain_gradients(system, parameters)
+    unroll(
+        system, EXAMPLES, rounds=1, channel=LatentChannel(latent_steps=0), share_heads=False
+    ).nll_RB.mean().backward()
+    assert any(gradient.abs().max() > 1e-3 for gradient in expected.values())
+    for name, parameter in parameters.items():
+        assert parameter.grad is not None, name
+        assert torch.allclose(parameter.grad, expected[name], rtol=1e-5, atol=1e-7), name
+
+
+def test_a_fresh_adapter_changes_nothing(tmp_path: Path) -> None:
+    system, silent = alone(tmp_path), LatentChannel(latent_steps=0)
+    before = outer_loss(system, EXAMPLES, rounds=1, channel=silent)
+    state = torch.random.get_rng_state()
+    parameters = add_adapter(system.backbones["solver"], rank=4, alpha=8, seed=0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(outer_loss(system, EXAMPLES, rounds=1, channel=silent), before)
+    assert {parameter.dtype for parameter in parameters.values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_bundle_answers_as_the_model_that_was_trained(tmp_path: Path, method: str) -> None:
+    system, out = alone(tmp_path), tmp_path / "out"
+    before = open_solver(str(tmp_path / "llama.toml"), solver="single", dtype="float64").solve(QUESTIONS)
+    result = train_agent(system, config(tmp_path, method=method), out, resume=False, report=quiet)
+    losses = [line["loss"] for line in read_log(out) if line["event"] == "step"]
+    assert result.is_complete
+    assert losses[-1] < losses[0]
+    again = load_system(str(out), cache=tmp_path / "cache", dtype="float64")
+    silent = LatentChannel(latent_steps=0)
+    found, expected = (outer_loss(each, EXAMPLES, rounds=1, channel=silent) for each in (again, system))
+    assert torch.allclose(found, expected, atol=1e-6)
+    after = open_solver(str(out), dtype="float64").solve(QUESTIONS)  # its own file says which solver
+    assert [answer.text for answer in after] != [answer.text for answer in before]
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert ("A low-rank adapter of rank 4" if method == "lora" else "All weights") in card
+    assert not any(p.requires_grad for p in again.backbones["solver"].model.parameters())
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_training_that_was_cut_off_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    settings = config(tmp_path, method=method, save_every=2, dev=2)
+    train_agent(alone(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
+
+    def stop(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(alone(tmp_path), settings, tmp_path / "cut", resume=False, report=stop)
+    train_agent(alone(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
+    (ours,), (theirs,) = (list((tmp_path / run).glob("*/*model.safetensors")) for run in ("whole", "cut"))
+    first, second = load_file(ours), load_file(theirs)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_an_adapter_may_be_named_by_a_role_of_a_team(tmp_path: Path) -> None:
+    train_agent(alone(tmp_path, "qwen2"), config(tmp_path, steps=3), tmp_path / "out", resume=False, report=quiet)
+    team = "\n".join(
+        f'[roles.{role}]\nbackbone = "tiny:qwen2"' + ('\nadapter = "out/adapter"' if role == "solver" else "")
+        for role in ("planner", "critic", "solver")
+    )
+    path = tmp_path / "team.toml"
+    path.write_text(f'pattern = "sequential"\nprompts = "terse"\nstart = "identity"\n{team}\n', encoding="utf-8")
+    system = load_system(str(path), cache=tmp_path / "cache")
+    planner, critic, solver = (system.backbones[role] for role in ("planner", "critic", "solver"))
+    assert planner is critic
+    assert solver is not planner
+    weights = dict(planner.model.named_parameters())
+    changed = [name for name, weight in solver.model.named_parameters() if not torch.equal(weight, weights[name])]
+    assert changed
+    assert all("proj" in name for name in changed)
+
+
+def test_the_stored_adapter_is_peft_s_and_tells_no_path(tmp_path: Path) -> None:
+    train_agent(alone(tmp_path), config(tmp_path, steps=1), tmp_path / "out", resume=False, report=quiet)
+    told = json.loads((tmp_path / "out" / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (told["peft_type"], told["r"], told["base_model_name_or_path"]) == ("LORA", 4, "tiny:llama")
+    assert all(
+        name.startswith("base_model.model.") for name in load_file(tmp_path / "out/adapter/adapter_model.safetensors")
+    )
+
+
+# What is refused
+
+
+def test_an_adapter_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"adapter .*nowhere: no adapter_model\.safetensors there\. Name a folder"):
+        alone(tmp_path, adapter="nowhere")
+
+
+def test_an_adapter_of_another_model_is_one_line(tmp_path: Path) -> None:
+    train_agent(alone(tmp_path), config(tmp_path, steps=1), tmp_path / "out", resume=False, report=quiet)
+    with pytest.raises(BackboneError, match=r"adapter .*adapter: does not fit tiny:gpt2 \(") as told:
+        alone(tmp_path, "gpt2", adapter="out/adapter")
+    assert "\n" not in str(told.value)
+
+
+def test_a_second_adapter_is_refused(tmp_path: Path) -> None:
+    train_agent(alone(tmp_path), config(tmp_path, steps=1), tmp_path / "out", resume=False, report=quiet)
+    system = alone(tmp_path, adapter="out/adapter")
+    with pytest.raises(ConfigError, match="solver has an adapter already"):
+        train_agent(system, config(tmp_path), tmp_path / "more", resume=False, report=quiet)
+
+
+def test_all_weights_are_not_trained_in_bfloat16(tmp_path: Path) -> None:
+    system = alone(tmp_path)
+    system.backbones["solver"].dtype = torch.bfloat16
+    with pytest.raises(ConfigError, match=r"method is full and tiny:llama is in torch\.bfloat16"):
+        train_agent(system, config(tmp_path, method="full"), tmp_path / "out", resume=False, report=quiet)
+
+
+def test_a_dev_answer_that_could_never_be_written_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(f'{{"question": "{n}?", "answer": "many letters"}}\n' for n in range(8)), encoding="utf-8")
+    settings = config(tmp_path, dev=4, data=str(path))
+    with pytest.raises(ConfigError, match="tokens and would always be wrong"):
+        train_agent(alone(tmp_path), settings, tmp_path / "out", resume=False, report=quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "prefix"}, "unknown method 'prefix'"),
+        ({"rank": 0}, "rank is 0, expected 1 or more"),
+        ({"alpha": 0}, "alpha is 0, expected 1 or more"),
+        ({"start": "identity"}, "an agent alone has no links to start"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, **changes)
