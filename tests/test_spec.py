@@ -35,6 +35,15 @@ def with_role_line(line: str) -> str:
     return MINIMAL.replace('"tiny:llama"\n', f'"tiny:llama"\n{line}\n')
 
 
+def test_the_answerer_alone_keeps_wording_of_its_own_where_it_was_alone(tmp_path: Path) -> None:
+    (tmp_path / "words.toml").write_text('[roles.solver]\nsystem = "s"\nsections = ["{question}"]\n', encoding="utf-8")
+    text = 'pattern = "solo"\nprompts = "words.toml"\n[roles.solver]\nbackbone = "tiny:llama"\n'
+    spec = parse(tmp_path, text)
+    assert spec.alone().pack == spec.pack
+    team = parse(tmp_path, with_line('prompts = "terse"'))
+    assert (team.alone().pattern.name, team.alone().pack.name) == ("solo", "terse")
+
+
 @pytest.mark.parametrize("name", known_systems())
 def test_a_shipped_system_reads(name: str) -> None:
     spec = load_spec(name)

@@ -162,6 +162,19 @@ def test_the_stored_adapter_is_peft_s_and_tells_no_path(tmp_path: Path) -> None:
     )
 
 
+def test_a_wording_of_ones_own_stays_with_the_bundle(tmp_path: Path) -> None:
+    words = '[roles.solver]\nsystem = "s"\nsections = ["My words: {question}"]\n'
+    (tmp_path / "words.toml").write_text(words, encoding="utf-8")
+    path = tmp_path / "own.toml"
+    path.write_text(FILE.format(family="llama", adapter="").replace('"terse"', '"words.toml"'), encoding="utf-8")
+    system = load_system(load_spec(str(path)).alone(), cache=tmp_path / "cache")
+    train_agent(system, config(tmp_path, steps=1), tmp_path / "out", resume=False, report=quiet)
+    (tmp_path / "words.toml").unlink()
+    again = load_system(load_spec(str(tmp_path / "out")), cache=tmp_path / "cache")
+    ours, theirs = (each.render("solver", QUESTIONS[0], frozenset()) for each in (again, system))
+    assert ours == theirs
+
+
 # What is refused
 
 

@@ -78,14 +78,18 @@ class SystemSpec:
         return replace(self, roles=roles)
 
     def alone(self) -> "SystemSpec":
-        """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped."""
+        """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped.
+
+        A system of one agent keeps its own wording.
+        """
         pattern, answerer = load_pattern("solo"), self.pattern.answerer
-        pack = self.pack.name if self.pack.name in known_packs() else "native"
+        is_alone = self.pattern.roles == pattern.roles
+        shipped = self.pack.name if self.pack.name in known_packs() else "native"
         return replace(
             self,
             name=f"{self.name}:{answerer}",
             pattern=pattern,
-            pack=load_pack(pack, pattern.name),
+            pack=self.pack if is_alone else load_pack(shipped, pattern.name),
             roles={pattern.answerer: self.roles[answerer]},
             outer={},
             rounds=1,

@@ -15,6 +15,7 @@ import torch
 from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
 from rmas.engine import LatentChannel, check_lengths
 from rmas.errors import CheckpointError, ConfigError
+from rmas.prompt import PACKS, known_packs
 from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
@@ -27,7 +28,7 @@ from rmas.train.objective import unroll, weigh
 from rmas.train.team import join_team
 from rmas.wholefile import write_whole
 
-ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
+ADAPTER, MODEL, PROMPTS = "adapter", "model", "prompts"  # folders of a bundle
 _ALONE = LatentChannel(latent_steps=0)
 
 
@@ -142,16 +143,29 @@ def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> Non
     else:
         save_weights(backbone, out / MODEL)
         entry["backbone"] = f"./{MODEL}"
-    table: dict[str, Any] = {"pattern": "solo", "prompts": spec.pack.name, "solver": "single", "inner": "linear"}
-    table |= {"start": "identity", "max_new_tokens": config.max_new_tokens, "roles": {role: entry}}
+    is_shipped = spec.pack.name in known_packs()
+    table: dict[str, Any] = {"pattern": "solo", "prompts": spec.pack.name if is_shipped else PROMPTS}
+    table |= {"solver": "single", "inner": "linear", "start": "identity", "max_new_tokens": config.max_new_tokens}
+    table |= {"roles": {role: entry}}
     draw_curves(out)
     try:
+        if not is_shipped:
+            _keep_prompts(spec.pack.path, out / PROMPTS)
         write_whole(out / "system.toml", tomli_w.dumps(table))
         write_whole(out / "README.md", _card(system, config, tuned))
     except OSError as problem:
         raise CheckpointError(
             f"{out}: cannot be written ({problem.strerror}). Free some room or check the path."
         ) from None
+
+
+def _keep_prompts(path: Path, folder: Path) -> None:
+    """A wording of the user's own, as a pack for the one pattern. Raises OSError."""
+    folder.mkdir(exist_ok=True)
+    own = path.with_name("tasks.toml")
+    tasks = own if own.exists() else PACKS / "native" / "tasks.toml"
+    for source, name in ((path, "solo.toml"), (tasks, "tasks.toml")):
+        write_whole(folder / name, source.read_text(encoding="utf-8"))
 
 
 def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
