@@ -26,6 +26,7 @@ from rmas.eval.statistics import wilson
 from rmas.eval.task import Sample, Target, Task, find_task, load_samples
 from rmas.prompt import Question
 from rmas.solver import Answer
+from rmas.solvers import SOLVERS
 
 SUMS = [Sample(id=f"s{n}", question=Question(text=f"{n}"), target=Target(answers=(str(n),))) for n in range(40)]
 
@@ -60,7 +61,8 @@ def finished(
     out.mkdir()
     settings = {"task": task.name, "rounds": 3, "latent_steps": 4, "temperature": 0.5 if times > 1 else 0.0, **changes}
     config = EvalConfig(samples=times, **settings)
-    evaluate_into(out, Knows(known, times), task, config, samples=samples, facts={})
+    facts = {"lacks": SOLVERS[config.solver].lacks}
+    evaluate_into(out, Knows(known, times), task, config, samples=samples, facts=facts)
     return out
 
 

@@ -123,7 +123,7 @@ def _resolved(settings: "EvalConfig", task: "Task") -> "EvalConfig":
 def _open(settings: "EvalConfig", *, device: str, dtype: str, cache: Path) -> "tuple[Solver, dict[str, Any]]":
     """The solver, ready to answer, and what a summary says about its system."""
     from rmas.settings import RunConfig, Sampling
-    from rmas.solvers import open_solver, solver_spec
+    from rmas.solvers import find_solver, open_solver, solver_spec
 
     how = RunConfig(
         rounds=settings.rounds,
@@ -148,10 +148,11 @@ def _open(settings: "EvalConfig", *, device: str, dtype: str, cache: Path) -> "t
             name, how, sampling, solver=settings.solver, cache=cache, device=device, dtype=dtype, progress=report
         )
     system: System | None = getattr(solver, "system", None)
+    lacks = list(find_solver(settings.solver).lacks)
     if system is None:
-        return solver, {}
+        return solver, {"lacks": lacks}
     spec = system.spec
-    facts: dict[str, Any] = {"name": spec.name, "digest": system.digest(), "prompts": spec.pack.name}
+    facts: dict[str, Any] = {"lacks": lacks, "name": spec.name, "digest": system.digest(), "prompts": spec.pack.name}
     facts |= {"models": {role: entry.source.name for role, entry in spec.roles.items()}}
     facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
     facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}

@@ -21,12 +21,6 @@ from rmas.eval.statistics import estimate
 from rmas.eval.summary import by_question, majority
 
 Results = Mapping[str, Sequence[float]]
-_LACKED: Mapping[str, Sequence[str]] = {  # solver -> settings that mean nothing to it
-    "recursive": ("message_tokens",),
-    "text": ("latent_steps", "links"),
-    "single": ("rounds", "latent_steps", "message_tokens", "links"),
-    "echo": tuple({*TRAITS, *SETTINGS} - {"solver", "samples", "device"}),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +110,7 @@ def _settings(summary: Mapping[str, Any]) -> dict[str, Any]:
     found["links"] = facts.get("digest", "")[:6] or None
     found["dtype"] = ", ".join(sorted(set(facts.get("dtype", {}).values()))).replace("torch.", "") or None
     found["device"] = ", ".join(sorted({session["device"] for session in summary["sessions"]}))
-    lacked = {*_LACKED.get(config["solver"], ())}
+    lacked = {*facts.get("lacks", ())}
     if config["control"] == "alone":
         lacked |= {*SETTINGS, "message_tokens", "links"}
     if not config.get("temperature"):

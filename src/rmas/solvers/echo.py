@@ -29,4 +29,13 @@ def _open(spec: SystemSpec, config: RunConfig, sampling: Sampling | None, load: 
     return EchoSolver()
 
 
-KIND = Kind(about="no weights: it says what it was asked", open=_open, needs_agents=False, has_messages=False)
+KIND = Kind(
+    about="no weights: it says what it was asked",
+    open=_open,
+    needs_agents=False,
+    has_messages=False,
+    lacks=(
+        *("system", "control", "rounds", "latent_steps", "message_tokens", "max_new_tokens", "batch_size"),
+        *("temperature", "top_p", "top_k", "seed", "prompts", "links", "dtype"),
+    ),
+)

@@ -37,3 +37,4 @@ class Kind:
     variant: Variant = as_it_is
     needs_agents: bool = True
     has_messages: bool = True  # agents send each other something, which a control can replace
+    lacks: tuple[str, ...] = ()  # settings of an evaluation that mean nothing to it

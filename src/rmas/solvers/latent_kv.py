@@ -140,4 +140,5 @@ KIND = Kind(
     variant=_checked,
     open=_open,
     has_messages=False,
+    lacks=("message_tokens",),
 )

@@ -65,5 +65,8 @@ def _hearing(text: RoleText, sources: list[str]) -> RoleText:
 
 
 KIND = Kind(
-    about="Mixture-of-Agents: layers of answers in text, then an aggregator", variant=_layered, open=open_recursive
+    about="Mixture-of-Agents: layers of answers in text, then an aggregator",
+    variant=_layered,
+    open=open_recursive,
+    lacks=("latent_steps", "links"),
 )

@@ -94,7 +94,11 @@ def open_recursive(spec: SystemSpec, config: RunConfig, sampling: Sampling | Non
     return RecursiveSolver(load(spec), config, sampling)
 
 
-KIND = Kind(about="the method: agents pass latent thoughts, the answerer speaks", open=open_recursive)
+KIND = Kind(
+    about="the method: agents pass latent thoughts, the answerer speaks",
+    open=open_recursive,
+    lacks=("message_tokens",),
+)
 
 
 def finish_turn(

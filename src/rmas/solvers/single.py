@@ -12,4 +12,10 @@ def _alone(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
     return spec.alone(), replace(config, rounds=None, latent_steps=None)
 
 
-KIND = Kind(about="the system's answerer on its own", variant=_alone, open=open_recursive, has_messages=False)
+KIND = Kind(
+    about="the system's answerer on its own",
+    variant=_alone,
+    open=open_recursive,
+    has_messages=False,
+    lacks=("rounds", "latent_steps", "message_tokens", "links"),
+)

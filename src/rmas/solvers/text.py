@@ -12,4 +12,9 @@ def _in_text(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig
     return spec, replace(config, channel="text")
 
 
-KIND = Kind(about="the same pattern, prompts and rounds with text messages", variant=_in_text, open=open_recursive)
+KIND = Kind(
+    about="the same pattern, prompts and rounds with text messages",
+    variant=_in_text,
+    open=open_recursive,
+    lacks=("latent_steps", "links"),
+)
