@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rmas.cli.ask import ask
+from rmas.cli.compare import compare
 from rmas.cli.demo import demo
 from rmas.cli.doctor import doctor, installed_version
 from rmas.cli.evaluate import evaluate
@@ -33,6 +34,7 @@ app.add_typer(train)
 app.command("eval")(evaluate)
 app.command()(grade)
 app.command()(report)
+app.command()(compare)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +14,7 @@ from rmas.cli.screen import note, print_json, progress, table, training_progress
 from rmas.settings import CONDITIONS
 
 if TYPE_CHECKING:
-    from rmas.eval.config import EvalConfig
-    from rmas.eval.task import Task
-    from rmas.solver import Solver
-    from rmas.system import System
+    pass
 
 _JUDGE_KEY = "RMAS_JUDGE_KEY"  # of the environment: a key is no setting
 
@@ -75,7 +71,10 @@ def evaluate(
     given |= {"latent_steps": latent_steps, "control": control, "samples": samples, "limit": limit, "data": data}
     settings = load_config(EvalConfig, config, sets or (), **given)
     found = find_task(settings.task)
-    settings = _resolved(settings, found)
+
+    from rmas.suite.cell import open_cell, resolved, spec_of
+
+    settings = resolved(settings, found)
     judge = judge_for(found, settings, key=os.environ.get(_JUDGE_KEY, ""))
     if not as_json:
         shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
@@ -83,7 +82,9 @@ def evaluate(
     questions = load_samples(found, data=settings.data, limit=settings.limit)
     sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
     claim_folder(out, settings, resume=resume, free=FREE)
-    opened, facts = _open(settings, device=device, dtype=dtype, cache=cache_folder(cache))
+    with progress() as loading:
+        make_ready(spec_of(settings), cache_folder(cache), loading)
+        opened, facts = open_cell(settings, device=device, dtype=dtype, cache=cache_folder(cache), progress=loading)
 
     from rmas.eval.run import evaluate_into
 
@@ -106,63 +107,6 @@ def evaluate(
         print_json(summary)
     else:
         print(_told(summary))
-
-
-def _resolved(settings: "EvalConfig", task: "Task") -> "EvalConfig":
-    """With the system's rounds and steps and the task's budget where nothing else was said."""
-    from rmas.settings import RunConfig
-    from rmas.solvers import solver_spec
-
-    _, spec, _ = solver_spec(_system_of(settings), RunConfig(control=settings.control), settings.solver)
-    fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
-    fixed["message_tokens"] = spec.message_tokens
-    fixed["max_new_tokens"] = task.max_new_tokens
-    return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
-
-
-def _open(settings: "EvalConfig", *, device: str, dtype: str, cache: Path) -> "tuple[Solver, dict[str, Any]]":
-    """The solver, ready to answer, and what a summary says about its system."""
-    from rmas.settings import RunConfig, Sampling
-    from rmas.solvers import find_solver, open_solver, solver_spec
-
-    how = RunConfig(
-        rounds=settings.rounds,
-        latent_steps=settings.latent_steps,
-        message_tokens=settings.message_tokens,
-        control=settings.control,
-        batch_size=settings.batch_size,
-    )
-    assert settings.max_new_tokens is not None, "resolved"
-    sampling = Sampling(
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        top_k=settings.top_k,
-        max_new_tokens=settings.max_new_tokens,
-        seed=settings.seed,
-        samples=settings.samples,
-    )
-    name = _system_of(settings)
-    with progress() as report:
-        make_ready(solver_spec(name, how, settings.solver)[1], cache, report)
-        solver = open_solver(
-            name, how, sampling, solver=settings.solver, cache=cache, device=device, dtype=dtype, progress=report
-        )
-    system: System | None = getattr(solver, "system", None)
-    lacks = list(find_solver(settings.solver).lacks)
-    if system is None:
-        return solver, {"lacks": lacks}
-    spec = system.spec
-    facts: dict[str, Any] = {"lacks": lacks, "name": spec.name, "digest": system.digest(), "prompts": spec.pack.name}
-    facts |= {"models": {role: entry.source.name for role, entry in spec.roles.items()}}
-    facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
-    facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}
-    return solver, facts | {"notes": list(system.notes)}
-
-
-def _system_of(settings: "EvalConfig") -> str:
-    from rmas.solvers import find_solver
-
-    return settings.system if find_solver(settings.solver).needs_agents else "echo"
 
 
 def _told(summary: Mapping[str, Any]) -> str:

@@ -108,12 +108,12 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         team=team,
         frozen=frozen,
     )
+    trained = sum(parameter.numel() for parameter in parameters.values())
     if team.is_first:
-        trained = sum(parameter.numel() for parameter in parameters.values())
         _finish(system, config, out, Tuned(trained, backbone.num_parameters))
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    return TrainResult(result.steps, figures, result.is_complete)
+    return TrainResult(result.steps, figures, result.is_complete, trained)
 
 
 def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: Sequence[Example]) -> None:

@@ -23,6 +23,7 @@ class TrainResult(NamedTuple):
     steps: int
     figures: Mapping[str, float]
     is_complete: bool
+    num_parameters: int = 0  # that trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,8 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         finish(system, config, out, result, stage="outer", trained=trained, **counts)
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    return TrainResult(result.steps, figures, result.is_complete)
+    count = sum(parameter.numel() for parameter in trainer.parameters.values())
+    return TrainResult(result.steps, figures, result.is_complete, count)
 
 
 @torch.no_grad()

@@ -1,0 +1,46 @@
+"""`rmas compare SUITE.toml --out DIR`: many methods on many tasks, to tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rmas.cli.group import INTERRUPTED, leave
+from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
+from rmas.cli.screen import note, progress, training_progress
+
+
+def compare(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Tasks, methods, and what is trained first.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where bundles, runs and tables go. What is there stays.")],
+    only_tables: Annotated[bool, typer.Option("--tables", help="Run nothing: write the tables anew.")] = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Train and evaluate all that a suite names, and compare. The same command goes on where it stopped."""
+    from rmas.suite.config import load_suite
+
+    plan = load_suite(suite)
+    counts = (f"{len(plan.trainings)} trainings", f"{len(plan.methods)} methods", f"{len(plan.tasks)} tasks")
+    note(f"{len(plan.cells)} cells: {', '.join(counts)}")
+
+    from rmas.suite.compare import Machine, Outcome
+    from rmas.suite.compare import compare as run
+    from rmas.suite.overview import write_overview
+
+    outcome = Outcome((), {})
+    if not only_tables:
+        try:
+            with progress() as loading, training_progress() as report:
+                machine = Machine(cache_folder(cache), device, dtype)
+                outcome = run(plan, out, machine, report=report, progress=loading)
+        except KeyboardInterrupt:
+            raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None
+    for file in write_overview(plan, out)[:6]:
+        if file.suffix == ".md":
+            print(file.read_text(encoding="utf-8"))
+    for name, reason in outcome.failed.items():
+        note(f"{name}: {reason}")
+    if outcome.failed:
+        raise leave(f"{len(outcome.failed)} of {len(plan.trainings) + len(plan.cells)} failed, see above.", 2)

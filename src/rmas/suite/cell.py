@@ -1,0 +1,83 @@
+"""One evaluation: settings to a solver that is ready to answer, and to what a summary says about its system."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rmas.eval.config import EvalConfig
+from rmas.eval.task import Task
+from rmas.settings import RunConfig, Sampling
+from rmas.solver import Solver
+from rmas.solvers import find_solver, open_solver, solver_spec
+from rmas.sources import Progress, silent
+from rmas.spec import SystemSpec
+from rmas.system import System
+
+
+class Opened(NamedTuple):
+    solver: Solver
+    facts: dict[str, Any]
+
+
+def resolved(settings: EvalConfig, task: Task) -> EvalConfig:
+    """With the system's rounds and steps and the task's budget where nothing else was said. Loads no weights.
+
+    Raises ConfigError for a solver, system or control that does not exist or does not fit.
+    """
+    _, spec, _ = solver_spec(system_of(settings), RunConfig(control=settings.control), settings.solver)
+    fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
+    fixed["message_tokens"] = spec.message_tokens
+    fixed["max_new_tokens"] = task.max_new_tokens
+    return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
+
+
+def spec_of(settings: EvalConfig) -> SystemSpec:
+    """The system whose weights the solver will want."""
+    return solver_spec(system_of(settings), _how(settings), settings.solver)[1]
+
+
+def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, progress: Progress = silent) -> Opened:
+    """The solver of resolved `settings`, ready to answer, and what a summary says about its system. Loads weights."""
+    assert settings.max_new_tokens is not None, "resolved"
+    sampling = Sampling(
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        top_k=settings.top_k,
+        max_new_tokens=settings.max_new_tokens,
+        seed=settings.seed,
+        samples=settings.samples,
+    )
+    solver = open_solver(
+        system_of(settings),
+        _how(settings),
+        sampling,
+        solver=settings.solver,
+        cache=cache,
+        device=device,
+        dtype=dtype,
+        progress=progress,
+    )
+    facts: dict[str, Any] = {"lacks": list(find_solver(settings.solver).lacks)}
+    system: System | None = getattr(solver, "system", None)
+    if system is not None:
+        spec = system.spec
+        facts |= {"name": spec.name, "digest": system.digest(), "prompts": spec.pack.name}
+        facts["models"] = {role: entry.source.name for role, entry in spec.roles.items()}
+        facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
+        facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}
+        facts["notes"] = list(system.notes)
+    return Opened(solver, facts)
+
+
+def system_of(settings: EvalConfig) -> str:
+    return settings.system if find_solver(settings.solver).needs_agents else "echo"
+
+
+def _how(settings: EvalConfig) -> RunConfig:
+    return RunConfig(
+        rounds=settings.rounds,
+        latent_steps=settings.latent_steps,
+        message_tokens=settings.message_tokens,
+        control=settings.control,
+        batch_size=settings.batch_size,
+    )

@@ -1,0 +1,141 @@
+"""Runs a suite: trains what has to be trained, evaluates every cell, and goes on after whatever fails.
+
+A cell's folder is one that `rmas eval` could have filled, a training's one of `rmas train`; so each resumes as those
+do, and what is finished is not opened again. The surprising thing: nothing else is kept. Which cells are done is read
+from their folders every time.
+"""
+
+import json
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from rmas.errors import ConfigError, RmasError
+from rmas.eval.code import sandbox_for
+from rmas.eval.config import FREE
+from rmas.eval.record import SUMMARY, replace_file
+from rmas.eval.run import Report, evaluate_into
+from rmas.eval.task import find_task, load_samples
+from rmas.runfolder import CONFIG, claim_folder
+from rmas.sources import Progress, silent
+from rmas.spec import load_spec
+from rmas.suite.cell import open_cell
+from rmas.suite.config import Cell, Suite, Training, bundle_of
+from rmas.system import load_system
+from rmas.train.agent import train_agent
+from rmas.train.config import TrainResult
+from rmas.train.inner import train_inner
+from rmas.train.outer import train_outer
+
+FAILED, TRAINED = "failed.json", "trained.json"
+TRAINERS: Mapping[str, Callable[..., TrainResult]] = {
+    "inner": train_inner,
+    "outer": train_outer,
+    "agent": train_agent,
+}
+
+
+class Machine(NamedTuple):
+    """Where models run, for roles that name nothing themselves, and where weights are kept."""
+
+    cache: Path
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+class Outcome(NamedTuple):
+    """Cells and trainings that are finished, by folder, and why others are not."""
+
+    done: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def compare(
+    suite: Suite,
+    out: Path,
+    machine: Machine,
+    *,
+    report: Report,
+    progress: Progress = silent,
+) -> Outcome:
+    """Do all that the suite asks for and `out` lacks. What fails is told in the outcome and in `failed.json`.
+
+    Raises KeyboardInterrupt, and ConfigError where `out` cannot be written; what is finished then stays.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise ConfigError(f"{out}: cannot be written ({problem.strerror}). Choose another folder.") from None
+    done: list[str] = []
+    failed: dict[str, str] = {}
+
+    @contextmanager
+    def attempt(name: Path) -> Iterator[None]:
+        try:
+            yield
+            done.append(str(name))
+        except RmasError as problem:
+            failed[str(name)] = str(problem)
+        except Exception as problem:  # noqa: BLE001 (one broken cell must not cost the others)
+            where = traceback.extract_tb(problem.__traceback__)[-1]
+            failed[str(name)] = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+        replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
+
+    for training in suite.trainings:
+        with attempt(training.folder):
+            _train(training, out / training.folder, machine, report=report, progress=progress)
+    for cell in suite.cells:
+        if cell.training is not None and str(cell.training.folder) in failed:
+            failed[str(cell.folder)] = f"{cell.training.folder} failed, so it has no bundle."
+            continue
+        with attempt(cell.folder):
+            _evaluate(cell, out, machine, report=report, progress=progress)
+    replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
+    return Outcome(tuple(done), failed)
+
+
+def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
+    resume = (out / CONFIG).exists()
+    if resume:
+        claim_folder(out, training.config, resume=True, free=("minutes", "save_every"))
+        if (out / TRAINED).exists():
+            made_with = json.loads((out / TRAINED).read_text(encoding="utf-8"))["system"]
+            if made_with != training.system:
+                raise ConfigError(f"{out}: trained on {made_with}, now {training.system}. Use a new folder.")
+            return
+    spec = load_spec(training.system).placed(device=machine.device, dtype=machine.dtype)
+    spec = spec.alone() if training.stage == "agent" else spec
+    config = training.config
+    system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
+    result = TRAINERS[training.stage](system, config, out, resume=resume, report=report)
+    if not result.is_complete:
+        raise ConfigError(f"{out}: stopped after {result.steps} steps (minutes). The same command goes on.")
+    facts = {
+        "stage": training.stage,
+        "system": training.system,
+        "steps": result.steps,
+        "parameters": result.num_parameters,
+        **result.figures,
+    }
+    replace_file(out / TRAINED, json.dumps(facts, indent=2))
+
+
+def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
+    config, folder = bundle_of(cell, out), out / cell.folder
+    is_begun = (folder / CONFIG).exists()
+    claim_folder(folder, config, resume=is_begun, free=FREE)
+    if (folder / SUMMARY).exists():
+        return
+    task = find_task(config.task)
+    samples = load_samples(task, data=config.data, limit=config.limit)
+    sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
+    solver, facts = open_cell(
+        config, device=machine.device, dtype=machine.dtype, cache=machine.cache, progress=progress
+    )
+
+    def told(stage: str, number: int, total: int, figures: Mapping[str, float]) -> None:
+        report(str(cell.folder), number, total, figures)
+
+    evaluate_into(folder, solver, task, config, samples=samples, facts=facts, sandbox=sandbox, report=told)

@@ -1,0 +1,203 @@
+"""What a suite file says: tasks, methods, and which of them are trained first.
+
+    reference = "single"          # the method that the others are compared with
+    seeds = [0, 1]                # each trained method is trained once a seed
+    batch_size = 32               # and every other setting of `rmas eval`: for all cells that say nothing else
+
+    [tasks.sums]
+    task = "reasoning_gym:chain_sum?size=2000&seed=7"
+    limit = 1000
+
+    [methods.single]
+    solver = "single"
+    system = "smol"
+
+    [methods.lora]
+    solver = "single"
+    system = "smol"               # what is trained; its bundle is what then answers
+    train = { stage = "agent", data = "reasoning_gym:chain_sum?size=500&seed=1", steps = 60 }
+    tasks = ["sums"]              # default: all
+
+Files and folders are seen from where the command runs, as in `rmas eval`. Of a cell's settings the method's win over
+the task's, and those over the suite's.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_type_hints
+
+from rmas.configfile import fit, worded
+from rmas.errors import ConfigError, RmasError, unknown
+from rmas.eval.config import EvalConfig
+from rmas.eval.task import find_task
+from rmas.spec import load_spec
+from rmas.suite.cell import resolved
+from rmas.tomlfile import TomlFile, read_toml
+from rmas.train.config import AgentConfig, InnerConfig, LoopConfig, OuterConfig
+from rmas.train.config import resolved as resolved_training
+
+Stage = Literal["inner", "outer", "agent"]
+STAGES: Mapping[str, type[LoopConfig]] = {"inner": InnerConfig, "outer": OuterConfig, "agent": AgentConfig}
+_OWN = ("reference", "seeds", "tasks", "methods")
+_EVAL = tuple(part.name for part in fields(EvalConfig))
+_SHARED = tuple(name for name in _EVAL if name not in ("task", "solver", "system", "data", "limit"))
+
+
+class Training(NamedTuple):
+    """A training of one method with one seed. `folder`: where its bundle goes, below the suite's."""
+
+    method: str
+    stage: Stage
+    system: str
+    config: LoopConfig
+    folder: Path
+
+
+class Cell(NamedTuple):
+    """One method, with one seed if it is trained, on one task. `training`: what has to be finished before."""
+
+    method: str
+    seed: int | None
+    task: str
+    config: EvalConfig
+    training: Training | None
+
+    @property
+    def name(self) -> str:
+        """The method, and the seed of its training."""
+        return self.method if self.seed is None else f"{self.method}-seed{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return Path("runs") / self.task / self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite file, resolved into its cells: every name in it was looked up, no weights were loaded."""
+
+    path: Path
+    reference: str
+    tasks: tuple[str, ...]
+    methods: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        return tuple({cell.training.folder: cell.training for cell in self.cells if cell.training is not None}.values())
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite. Raises ConfigError: file, line, key, fix."""
+    file = read_toml(path, ConfigError)
+    table = file.table
+    file.only(table, (*_OWN, *_SHARED))
+    tasks, methods = _tables(file, "tasks"), _tables(file, "methods")
+    for name, task in tasks.items():
+        file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
+    for name, method in methods.items():
+        file.only(method, ("solver", "system", "train", "tasks", *_SHARED), prefix=f"methods.{name}.")
+    reference = table.get("reference", next(iter(methods)))
+    if reference not in methods:
+        raise file.fail("reference", unknown("method", str(reference), methods))
+    shared = {key: value for key, value in table.items() if key in _SHARED}
+    cells = [
+        cell for name, method in methods.items() for cell in _cells_of(file, name, method, tasks, shared, _seeds(file))
+    ]
+    return Suite(path=path, reference=str(reference), tasks=tuple(tasks), methods=tuple(methods), cells=tuple(cells))
+
+
+def _cells_of(
+    file: TomlFile,
+    name: str,
+    method: Mapping[str, Any],
+    tasks: Mapping[str, Mapping[str, Any]],
+    shared: Mapping[str, Any],
+    seeds: Sequence[int],
+) -> list[Cell]:
+    key = f"methods.{name}"
+    wanted = method.get("tasks", list(tasks))
+    if not isinstance(wanted, list) or not wanted:
+        raise file.fail(f"{key}.tasks", f"expected a list of tasks, got {wanted!r}.")
+    for task in wanted:
+        if task not in tasks:
+            raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
+    own = {part: value for part, value in method.items() if part not in ("train", "tasks")}
+    cells = []
+    for seed in seeds if "train" in method else [None]:
+        training = None if seed is None else _training(file, name, method, seed)
+        for task in tasks:
+            if task not in wanted:
+                continue
+            settings = {**_trained_with(training), **shared, **tasks[task], **own}
+            try:
+                config = EvalConfig(**_fitted(file, EvalConfig, settings, key))
+                found = find_task(config.task)
+                config = resolved(config, found)
+            except RmasError as problem:
+                raise file.fail(key, f"on {task}: {problem}") from None
+            cells.append(Cell(name, seed, task, config, training))
+    return cells
+
+
+def _trained_with(training: Training | None) -> dict[str, Any]:
+    """The rounds and latent steps of a training, which its bundle has."""
+    if training is None or not isinstance(training.config, OuterConfig):
+        return {}
+    return {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
+
+
+def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -> Training:
+    """The training of `name` with `seed`, its settings checked as `rmas train` checks them."""
+    key, table = f"methods.{name}.train", method["train"]
+    if not isinstance(table, dict) or table.get("stage") not in STAGES:
+        raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
+    stage: Stage = table["stage"]
+    cls, system = STAGES[stage], str(method.get("system", EvalConfig.system))
+    file.only(table, ("stage", *(part.name for part in fields(cls))), prefix=f"{key}.")
+    if "data" not in table:
+        raise file.fail(key, 'names no data. Add data = "…".')
+    settings = {part: value for part, value in table.items() if part != "stage"}
+    try:
+        spec = load_spec(system)
+        config = cls(**{**_fitted(file, cls, settings, key), "seed": seed})
+        if isinstance(config, OuterConfig):
+            config = resolved_training(config, spec)
+    except RmasError as problem:
+        raise file.fail(key, str(problem)) from None
+    return Training(name, stage, system, config, Path("trained") / f"{name}-seed{seed}")
+
+
+def bundle_of(cell: Cell, out: Path) -> EvalConfig:
+    """The settings of a cell, with the bundle of its training as the system."""
+    return cell.config if cell.training is None else replace(cell.config, system=str(out / cell.training.folder))
+
+
+def _fitted(file: TomlFile, cls: type, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    hints, values = get_type_hints(cls), dict[str, Any]()
+    for name, value in settings.items():
+        try:
+            values[name] = fit(value, hints[name])
+        except TypeError:
+            raise file.fail(f"{key}.{name}", f"expected {worded(hints[name])}, got {value!r}.") from None
+    return values
+
+
+def _tables(file: TomlFile, key: str) -> dict[str, dict[str, Any]]:
+    table = file.table.get(key)
+    if not isinstance(table, dict) or not table:
+        raise file.fail(key, f"none given. Add a table [{key}.NAME].")
+    for name, value in table.items():
+        if not isinstance(value, dict):
+            raise file.fail(f"{key}.{name}", f"expected a table, got {value!r}.")
+        if not name.replace("-", "_").replace(".", "_").isidentifier():
+            raise file.fail(f"{key}.{name}", "its name becomes a folder's: use letters, digits, - and _.")
+    return table
+
+
+def _seeds(file: TomlFile) -> list[int]:
+    seeds = file.table.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise file.fail("seeds", f"expected a list of whole numbers of 0 or more, got {seeds!r}.")
+    return list(dict.fromkeys(seeds))

@@ -1,0 +1,235 @@
+"""Suites: cells from a file, what fails, what is not done twice, and the tables that come out."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_runner import rmas
+from rmas.errors import ConfigError
+from rmas.eval.paired import mcnemar
+from rmas.eval.run import evaluate_into
+from rmas.spec import SYSTEMS
+from rmas.suite import compare as compare_module
+from rmas.suite.compare import Machine, Outcome, compare
+from rmas.suite.config import Suite, load_suite
+from rmas.suite.overview import write_overview
+
+GYM = "reasoning_gym:chain_sum?min_terms=2&max_terms=2&max_digits=1"
+SOLVER = '''
+"""Adds up what is asked; `half` where the sum is even, else it says nothing."""
+import re
+from rmas.engine import Trace, Turn
+from rmas.solver import Answer
+from rmas.solvers import Kind
+
+class Adder:
+    def __init__(self, is_half):
+        self.is_half = is_half
+
+    def solve(self, questions):
+        turn = Turn(round=1, role="adder", verb="speak", tokens_in=3, latent_steps=0, tokens_out=1, seconds=0.0)
+        return [Answer(samples=(self.answer(q.text),), trace=Trace(turns=(turn,))) for q in questions]
+
+    def answer(self, text):
+        found = eval(re.search(r"[-0-9+ ]+(?= =)", text)[0].strip())
+        return str(found) if found % 2 == 0 or not self.is_half else "no idea"
+
+KIND = Kind(about="adds", open=lambda *_: Adder(False), needs_agents=False)
+HALF = Kind(about="adds", open=lambda *_: Adder(True), needs_agents=False)
+'''
+TASKS = f"""
+[tasks.sums]
+task = "{GYM}&size=12&seed=3"
+max_new_tokens = 4
+[tasks.more]
+task = "{GYM}&size=8&seed=90"
+max_new_tokens = 4
+"""
+ONCE = "rounds = 1, latent_steps = 2"
+METHODS = f"""
+[methods.single]
+solver = "single"
+system = "tiny"
+[methods.recursive]
+system = "tiny"
+rounds = 1
+latent_steps = 2
+tasks = ["sums"]
+[methods.lora]
+solver = "single"
+system = "tiny"
+train = {{ stage = "agent", data = "{GYM}&size=12&seed=500", dev = 2, steps = 2, batch_size = 2, rank = 2 }}
+tasks = ["sums"]
+[methods.links]
+system = "tiny"
+train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
+tasks = ["sums"]
+"""
+
+
+def quiet(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+    """Report nothing."""
+
+
+def suite_of(folder: Path, text: str) -> Suite:
+    path = folder / "suite.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_suite(path)
+
+
+def run(suite: Suite, folder: Path) -> Outcome:
+    return compare(suite, folder / "out", Machine(folder / "cache", "cpu", "float32"), report=quiet)
+
+
+def adders(folder: Path) -> Suite:
+    (folder / "adder.py").write_text(SOLVER, encoding="utf-8")
+    (folder / "half.py").write_text(SOLVER.replace("KIND", "_").replace("HALF", "KIND"), encoding="utf-8")
+    methods = "".join(f'[methods.{name}]\nsolver = "{folder / name}.py"\n' for name in ("adder", "half"))
+    return suite_of(folder, f'reference = "half"\n{TASKS}{methods}')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_every_cell_is_trained_and_evaluated_and_told(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, f"seeds = [0, 1]\nbatch_size = 4\n{TASKS}{METHODS}")
+    assert (len(suite.cells), len(suite.trainings), suite.reference) == (7, 4, "single")
+    outcome = run(suite, tmp_path)
+    assert outcome.failed == {}
+    assert len(outcome.done) == 11
+    summary = json.loads((tmp_path / "out/runs/sums/links-seed1/summary.json").read_text(encoding="utf-8"))
+    assert (summary["config"]["rounds"], summary["config"]["latent_steps"]) == (1, 2)
+    assert summary["config"]["system"] == str(tmp_path / "out/trained/links-seed1")
+    trained = json.loads((tmp_path / "out/trained/lora-seed0/trained.json").read_text(encoding="utf-8"))
+    assert (trained["stage"], trained["system"], trained["steps"]) == ("agent", "tiny", 2)
+    assert trained["parameters"] > 0
+    files = write_overview(suite, tmp_path / "out")
+    assert {"accuracy.md", "cost.csv", "cost.tex"} <= {file.name for file in files}
+    costs = (tmp_path / "out/tables/cost.md").read_text(encoding="utf-8")
+    assert f"{trained['parameters']:,}" in costs
+    assert (
+        tmp_path / "out/tables/sums/reasoning_gym_chain_sum_min_terms_2_max_terms_2_max_digits_1_size_12_seed_3.md"
+    ).exists()
+
+
+def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = suite_of(tmp_path, TASKS + METHODS.split("[methods.links]")[0])
+    first = run(suite, tmp_path)
+
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("it was finished")
+
+    for name in ("open_cell", "load_system", "load_samples"):
+        monkeypatch.setattr(compare_module, name, never)
+    assert run(suite, tmp_path) == first
+
+
+def test_a_suite_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, asked = adders(tmp_path), list[str]()
+
+    def cut(out: Path, *given: Any, **named: Any) -> Any:
+        asked.append(out.name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return evaluate_into(out, *given, **named)
+
+    monkeypatch.setattr(compare_module, "evaluate_into", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(suite, tmp_path)
+    assert run(suite, tmp_path).failed == {}
+    assert asked == ["adder", "adder", "half", "half", "half"]
+
+
+def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(SOLVER.replace("self.answer(q.text)", "1 / 0"), encoding="utf-8")
+    broken = f'[methods.broken]\nsolver = "{tmp_path}/broken.py"\n'
+    train = f'{{ stage = "outer", data = "{tmp_path}/none.jsonl" }}'
+    bad = f'[methods.bad]\nsystem = "tiny"\ntrain = {train}\ntasks = ["sums"]\n'
+    suite = suite_of(tmp_path, TASKS + broken + bad + '[methods.single]\nsolver = "single"\nsystem = "tiny"\n')
+    outcome = run(suite, tmp_path)
+    assert outcome.failed.keys() == {"runs/sums/broken", "runs/more/broken", "trained/bad-seed0", "runs/sums/bad-seed0"}
+    assert outcome.failed["runs/sums/broken"].startswith("ZeroDivisionError: division by zero (broken.py:")
+    assert "none.jsonl: no such file" in outcome.failed["trained/bad-seed0"]
+    assert outcome.failed["runs/sums/bad-seed0"] == "trained/bad-seed0 failed, so it has no bundle."
+    assert outcome.done == ("runs/sums/single", "runs/more/single")
+    assert json.loads((tmp_path / "out/failed.json").read_text(encoding="utf-8")) == outcome.failed
+    assert "single" in write_overview(suite, tmp_path / "out")[0].read_text(encoding="utf-8")
+
+
+def test_the_overview_has_means_errors_and_paired_tests(tmp_path: Path) -> None:
+    suite = adders(tmp_path)
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    header, *lines = (tmp_path / "out/tables/accuracy.csv").read_text(encoding="utf-8").splitlines()
+    adder, half = (dict(zip(header.split(","), line.split(","), strict=True)) for line in lines)
+    assert (adder["name"], float(adder["sums"]), float(adder["mean"])) == ("adder", 1.0, 1.0)
+    for task in ("sums", "more"):
+        n, share = int(float(half[f"{task}_n"])), float(half[task])
+        assert 0 < share < 1
+        assert float(adder[f"{task}_difference"]) == pytest.approx(1 - share)
+        assert float(adder[f"{task}_p"]) == pytest.approx(mcnemar(round(n * (1 - share)), 0))  # signs: the same test
+    assert float(half["mean"]) == pytest.approx((float(half["sums"]) + float(half["more"])) / 2)
+    assert float(adder["gap"]) == pytest.approx(1 - float(half["mean"]))
+    assert half["gap"] == ""
+
+
+def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> None:
+    text = TASKS + "[methods.lora]" + METHODS.split("[methods.lora]")[1].split("[methods.links]")[0]
+    run(suite_of(tmp_path, text), tmp_path)
+    (tmp_path / "other.toml").write_text((SYSTEMS / "tiny.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    outcome = run(suite_of(tmp_path, text.replace('"tiny"', f'"{tmp_path}/other.toml"')), tmp_path)
+    assert "trained on tiny, now" in outcome.failed["trained/lora-seed0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "tasks: none given. Add a table [tasks.NAME]."),
+        (TASKS, "methods: none given. Add a table [methods.NAME]."),
+        (TASKS + "[methods.a]\nsolver = 'singel'", "methods.a: on sums: unknown solver 'singel'"),
+        (TASKS + "[methods.a]\nsystem = 'smoll'", "methods.a: on sums: unknown system 'smoll'"),
+        (TASKS + "[methods.a]\nsytem = 'tiny'", "methods.a.sytem: unknown key 'sytem'"),
+        (TASKS + "[methods.a]\nrounds = 'three'", "methods.a.rounds: expected a whole number, got 'three'"),
+        (TASKS + "[methods.a]\nrounds = 0", "methods.a: on sums: rounds is 0, expected 1 or more."),
+        (TASKS + "[methods.a]\ntasks = ['sum']", "methods.a.tasks: unknown task 'sum'"),
+        (TASKS + "[methods.a]\ntasks = []", "methods.a.tasks: expected a list of tasks, got []"),
+        (TASKS + "[methods.'a b']\n", "methods.a b: its name becomes a folder's"),
+        (TASKS + "[methods.a]\ntrain = 3", "methods.a.train: expected a table with a stage (inner, outer, agent)"),
+        (TASKS + "[methods.a]\ntrain = { stage = 'outer' }", "methods.a.train: names no data."),
+        (TASKS + "[methods.a]\ntrain = { stage = 'outer', data = 'x', rank = 1 }", "train.rank: unknown key 'rank'"),
+        (TASKS + "[methods.a]\ntrain = { stage = 'agent', data = 'x', rank = 0 }", "rank is 0, expected 1 or more"),
+        ("seeds = []\n" + TASKS + "[methods.a]\n", "seeds: expected a list of whole numbers of 0 or more, got []"),
+        ("reference = 'b'\n" + TASKS + "[methods.a]\n", "reference: unknown method 'b'"),
+        ("tassk = 1\n" + TASKS + "[methods.a]\n", "tassk: unknown key 'tassk'"),
+        ("[tasks.a]\ntask = 'gsm9k'\n[methods.a]\n", "methods.a: on a: unknown task 'gsm9k'"),
+    ],
+)
+def test_a_suite_that_does_not_fit_is_one_line(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        suite_of(tmp_path, text)
+    assert problem in str(told.value)
+    assert str(told.value).startswith(f"{tmp_path}/suite.toml")
+    assert "\n" not in str(told.value)
+
+
+def test_the_command_prints_the_tables_and_tells_failures_by_its_exit_code(tmp_path: Path) -> None:
+    adders(tmp_path)
+    arguments = ("compare", str(tmp_path / "suite.toml"), "--out", str(tmp_path / "out"))
+    result = rmas(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "4 cells: 0 trainings, 2 methods, 2 tasks" in result.stderr
+    assert "less half, points" in result.stdout
+    again = rmas(*arguments, "--tables")
+    assert again.stdout == result.stdout
+    (tmp_path / "adder.py").write_text(SOLVER.replace("self.answer(q.text)", "1 / 0"), encoding="utf-8")
+    result = rmas(*arguments[:3], str(tmp_path / "fresh"))
+    assert result.exit_code == 2
+    assert "runs/sums/adder: ZeroDivisionError" in result.stderr
+    assert "2 of 4 failed" in result.stderr
+
+
+def test_a_missing_suite_is_one_line(tmp_path: Path) -> None:
+    result = rmas("compare", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out"))
+    assert (result.exit_code, result.stderr) == (2, f"rmas: {tmp_path}/none.toml: no such file. Check the path.\n")
