@@ -110,7 +110,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     )
     trained = sum(parameter.numel() for parameter in parameters.values())
     if team.is_first:
-        _finish(system, config, out, Tuned(trained, backbone.num_parameters))
+        beside = trained if config.method == "lora" else 0
+        _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
     team.wait()
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
     return TrainResult(result.steps, figures, result.is_complete, trained)
