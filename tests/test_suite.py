@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli_runner import rmas
+from rmas.backbone import tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
 from rmas.eval.run import evaluate_into
@@ -173,6 +174,23 @@ def test_the_overview_has_means_errors_and_paired_tests(tmp_path: Path) -> None:
     assert float(half["mean"]) == pytest.approx((float(half["sums"]) + float(half["more"])) / 2)
     assert float(adder["gap"]) == pytest.approx(1 - float(half["mean"]))
     assert half["gap"] == ""
+
+
+def test_operations_are_two_for_each_weight_that_a_position_meets(tmp_path: Path) -> None:
+    llama = tiny_backbone("llama")
+    width, vocabulary, wide = 32, llama.vocabulary_size, 64
+    attention = width * 32 + 2 * width * 16 + 32 * width  # 4 heads of 8, 2 of them for keys and values
+    norms = 2 * width
+    layers = 2 * (attention + 3 * width * wide + norms) + width
+    assert llama.flops == (2 * layers, 2 * width * vocabulary)
+    suite = suite_of(tmp_path, TASKS + '[methods.single]\nsolver = "single"\nsystem = "tiny"\ntasks = ["sums"]\n')
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    header, line = (tmp_path / "out/tables/cost.csv").read_text(encoding="utf-8").splitlines()
+    row = dict(zip(header.split(","), line.split(","), strict=True))
+    position, head = tiny_backbone("qwen2").flops
+    read, written = float(row["prompt_tokens"]), float(row["completion_tokens"])
+    assert float(row["tflop"]) == pytest.approx(((read + written) * position + written * head) / 1e12)
 
 
 def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> None:

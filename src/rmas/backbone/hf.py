@@ -53,6 +53,16 @@ class HFBackbone:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
+    def flops(self) -> tuple[int, int]:
+        """What reading one position costs, and what its logits cost beside: two operations for each weight in use.
+
+        Neither counts attention between positions, which is small below a few thousand of them.
+        """
+        embedding, head = self.model.get_input_embeddings().weight, self.model.get_output_embeddings().weight
+        tables = embedding.numel() + (0 if head is embedding else head.numel())
+        return 2 * (self.num_parameters - tables), 2 * head.numel()
+
+    @property
     def vocabulary_size(self) -> int:
         """Rows of the embedding."""
         return int(self.config.vocab_size)

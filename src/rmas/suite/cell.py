@@ -65,6 +65,7 @@ def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, pro
         facts["models"] = {role: entry.source.name for role, entry in spec.roles.items()}
         facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
         facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}
+        facts["flops"] = {role: list(backbone.flops) for role, backbone in system.backbones.items()}
         facts["notes"] = list(system.notes)
     return Opened(solver, facts)
 

@@ -149,6 +149,7 @@ def _costs(suite: Suite, found: Mapping[tuple[str, str], Pooled], out: Path) -> 
     for (method, task), pooled in found.items():
         row: dict[str, Any] = {"name": method, "task": task}
         row |= {key: float(np.mean([run.row[key] for run in pooled.runs])) for key in _COSTS}
+        row["tflop"] = float(np.mean([_tflop(run) for run in pooled.runs]))
         sessions = [session for run in pooled.runs for session in run.summary["sessions"]]
         row["memory"] = max(session["peak_memory_mib"] for session in sessions)
         row["parameters"] = _trained_parameters(suite, method, out)
@@ -161,11 +162,30 @@ def _costs(suite: Suite, found: Mapping[tuple[str, str], Pooled], out: Path) -> 
         Column(key="latent_thoughts", title="latents"),
         Column(key="completion_tokens", title="written tokens"),
         Column(key="sequential_steps", title="sequential steps"),
+        Column(key="tflop", title="TFLOP"),
         Column(key="seconds", title="s a question"),
         Column(key="memory", title="peak MiB", kind="count"),
     )
-    note = "A question, all turns of all agents. Prompt tokens are counted in every turn, read anew or not."
-    return make_table(rows, columns, notes=[note])
+    notes = (
+        "A question, all turns of all agents. Prompt tokens are counted in every turn, read anew or not.",
+        "TFLOP: two operations for each weight and position, the vocabulary head at written tokens; no attention "
+        "scores, no links. What prompt heads that are read once save is not in it; seconds show it.",
+    )
+    return make_table(rows, columns, notes=notes)
+
+
+def _tflop(run: Run) -> float:
+    """A question's 10^12 operations, from its turns; nan where the summary does not tell the models' sizes."""
+    sizes = run.summary["system"].get("flops")
+    if sizes is None:
+        return math.nan
+    total = 0
+    for group in run.groups.values():
+        for turn in (turn for record in group for turn in record.turns):
+            position, head = sizes[turn["role"]]
+            total += (turn["tokens_in"] + turn["latent_steps"] + turn["tokens_out"]) * position
+            total += turn["tokens_out"] * head
+    return total / len(run.groups) / 1e12
 
 
 def _trained_parameters(suite: Suite, method: str, out: Path) -> int:
