@@ -20,7 +20,7 @@ from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import longest_answer, measure
+from rmas.train.dev import check_answers, longest_answer, measure
 from rmas.train.frozen import frozen_digest
 from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
@@ -119,14 +119,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
 
 def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: Sequence[Example]) -> None:
     """Refuse, before any work, what the agent could not read whole, and dev answers that it could never write."""
-    (role,) = system.pattern.roles
-    backbone = system.backbones[role]
-    for example in dev:
-        if (length := len(backbone.encode(example.answer))) > config.max_new_tokens:
-            raise ConfigError(
-                f"max_new_tokens is {config.max_new_tokens}, but the dev answer {example.answer[:40]!r} has {length} "
-                "tokens and would always be wrong. Raise max_new_tokens."
-            )
+    check_answers(system, (example.answer for example in dev), max_new_tokens=config.max_new_tokens)
     longest = sorted((*train, *dev), key=lambda e: -len(e.question.text) - len(e.answer))[:8]
     for example in longest:
         room = max(config.max_new_tokens, longest_answer(system, [example]))

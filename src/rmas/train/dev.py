@@ -5,12 +5,13 @@ a constant.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
 from rmas.engine import Channel, Controlled, Heads, LastTurn, run, speak
+from rmas.errors import ConfigError
 from rmas.settings import Control, Sampling
 from rmas.system import System
 from rmas.train.data import Example, batches_of
@@ -115,6 +116,17 @@ def measure(
     asked = {f"accuracy_{probe}": sums[f"rows_{probe}"] for probe in listening}
     figures = {name: sums[name] / count for name in names if (count := asked.get(name, len(examples)))}
     return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
+
+
+def check_answers(system: System, texts: Iterable[str], *, max_new_tokens: int) -> None:
+    """Refuse dev answers that the answerer could never write whole. Raises ConfigError with the first."""
+    answerer = system.backbones[system.pattern.answerer]
+    for text in texts:
+        if (length := len(answerer.encode(text))) > max_new_tokens:
+            raise ConfigError(
+                f"max_new_tokens is {max_new_tokens}, but the dev answer {text[:40]!r} has {length} tokens and would "
+                "always be wrong. Raise max_new_tokens."
+            )
 
 
 def longest_answer(system: System, examples: Sequence[Example]) -> int:

@@ -19,7 +19,7 @@ from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import longest_answer, measure
+from rmas.train.dev import check_answers, longest_answer, measure
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
@@ -159,13 +159,8 @@ class OuterTrainer:
         channels: list[Channel] = [self.system.channel(longest)]
         if self.config.objective != "rollout":
             channels.append(self._channel("teacher_forced", self.examples, stages[0]))
-        answerer = self.system.backbones[self.system.pattern.answerer]
-        for text in (example.answer_in(rounds) for example in dev):
-            if (length := len(answerer.encode(text))) > self.config.max_new_tokens:
-                raise ConfigError(
-                    f"max_new_tokens is {self.config.max_new_tokens}, but the dev answer {text[:40]!r} has {length} "
-                    "tokens and would always be wrong. Raise max_new_tokens."
-                )
+        answers = (example.answer_in(rounds) for example in dev)
+        check_answers(self.system, answers, max_new_tokens=self.config.max_new_tokens)
         for example in _longest((*self.examples, *dev), self.system.pattern.roles):
             answer = longest_answer(self.system, [example])
             for channel in channels:
