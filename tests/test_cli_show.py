@@ -77,6 +77,14 @@ def test_roles_on_one_model_share_its_weights(tmp_cache: Path) -> None:
     assert table["memory_bytes"]["weights"] == 4 * MODELS["qwen2.5-coder-0.5b"].num_parameters
 
 
+def test_an_adapter_makes_it_another_model(tmp_path: Path, tmp_cache: Path) -> None:
+    lines = {"planner": 'inner = "linear"', "critic": 'inner = "mlp_ln_res"', "solver": 'adapter = "tuned"'}
+    roles = [f'[roles.{role}]\nbackbone = "qwen2.5-coder-0.5b"\n{line}\n' for role, line in lines.items()]
+    (tmp_path / "mine.toml").write_text('pattern = "sequential"\n' + "".join(roles), encoding="utf-8")
+    table = _json("show", str(tmp_path / "mine.toml"), "--dtype", "float32", "--device", "cpu", cache=tmp_cache)
+    assert table["memory_bytes"]["weights"] == 2 * 4 * MODELS["qwen2.5-coder-0.5b"].num_parameters
+
+
 def test_an_unknown_width_is_a_question_mark(tmp_path: Path, tmp_cache: Path) -> None:
     commit = "0" * 40
     (tmp_path / "mine.toml").write_text(

@@ -38,6 +38,19 @@ class Shouting:
 
 KIND = Kind(about="shouts", open=lambda spec, config, sampling, load: Shouting(), needs_agents=False)
 """
+COUNTING = """
+from __future__ import annotations
+from dataclasses import dataclass
+from rmas.solvers import EchoSolver, Kind
+
+@dataclass
+class Voice:  # what dataclasses looks up in the module
+    loudness: float = 1.0
+
+with open("runs", "a") as file:
+    file.write("x")
+KIND = Kind(about="counts how often it is run", open=lambda *_: EchoSolver(), needs_agents=False)
+"""
 GREEDY = Sampling(max_new_tokens=6)
 DRAWN = Sampling(max_new_tokens=6, temperature=1.0, samples=2)
 
@@ -114,6 +127,18 @@ def test_a_solver_of_ones_own_is_a_file(tmp_path: Path) -> None:
     system = tmp_path / "system.toml"
     system.write_text(f'solver = "{path.name}"\n{ONE_MODEL}', encoding="utf-8")
     assert open_solver(str(system)).solve([Question(text="why?")])[0].text == "WHY?"
+
+
+def test_a_solver_of_ones_own_is_run_once_and_anew_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("counting.py")
+    path.write_text(COUNTING, encoding="utf-8")
+    assert find_solver(str(path)) is find_solver(str(path.resolve()))
+    assert Path("runs").read_text(encoding="utf-8") == "x"
+    path.write_text(COUNTING.replace("how often", "the times"), encoding="utf-8")
+    assert find_solver(str(path)).about == "counts the times it is run"
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,8 @@ def test_every_cell_is_trained_and_evaluated_and_told(tmp_path: Path) -> None:
     trained = json.loads((tmp_path / "out/trained/lora-seed0/trained.json").read_text(encoding="utf-8"))
     assert (trained["stage"], trained["system"], trained["steps"]) == ("agent", "tiny", 2)
     assert trained["parameters"] > 0
-    files = write_overview(suite, tmp_path / "out")
-    assert {"accuracy.md", "cost.csv", "cost.tex"} <= {file.name for file in files}
+    tables = write_overview(suite, tmp_path / "out")["accuracy"].parent
+    assert {"accuracy.md", "cost.csv", "cost.tex"} <= {file.name for file in tables.iterdir()}
     costs = (tmp_path / "out/tables/cost.md").read_text(encoding="utf-8")
     assert f"{trained['parameters']:,}" in costs
     assert (
@@ -156,7 +156,7 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert outcome.failed["runs/sums/bad-seed0"] == "trained/bad-seed0 failed, so it has no bundle."
     assert outcome.done == ("runs/sums/single", "runs/more/single")
     assert json.loads((tmp_path / "out/failed.json").read_text(encoding="utf-8")) == outcome.failed
-    assert "single" in write_overview(suite, tmp_path / "out")[0].read_text(encoding="utf-8")
+    assert "single" in write_overview(suite, tmp_path / "out")["accuracy"].read_text(encoding="utf-8")
 
 
 def test_the_overview_has_means_errors_and_paired_tests(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_training_brings_the_links_nearer_and_leaves_everything_else_alone(
         assert all(torch.equal(weights[role][name], tensor) for name, tensor in after.items())
     moved = {name for name, tensor in system.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {name for name in before if name.startswith("inner.")}
+    assert result.num_parameters == sum(before[name].numel() for name in moved)
 
 
 def test_the_output_is_a_bundle_with_its_config_and_log(tmp_path: Path, config: Callable[..., InnerConfig]) -> None:

@@ -1,6 +1,6 @@
 """Everything that answers questions is a Solver. A target never passes this seam."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -75,3 +75,15 @@ class StreamingSolver(Protocol):
 
     def stream(self, question: Question) -> Iterator[Column]:
         """One question, its text as it grows; the last column carries the answer."""
+
+
+def solve_by_length(
+    questions: Sequence[Question], batch_size: int, solve: Callable[[Sequence[Question]], Sequence[Answer]]
+) -> list[Answer]:
+    """n questions -> n answers, in order. Questions of like length share a batch, which `solve` answers."""
+    answers: dict[int, Answer] = {}
+    by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].text))
+    for first in range(0, len(by_length), batch_size):
+        places = by_length[first : first + batch_size]
+        answers.update(zip(places, solve([questions[place] for place in places]), strict=True))
+    return [answers[place] for place in range(len(questions))]

@@ -32,6 +32,11 @@ class RoleSpec:
     dtype: str = "auto"
     adapter: Path | None = None  # a folder; added into the weights
 
+    @property
+    def model(self) -> "RoleSpec":
+        """What of it decides which weights run: roles that agree in it share a model."""
+        return replace(self, inner="")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SystemSpec:

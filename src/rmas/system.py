@@ -127,7 +127,7 @@ def load_system(
         spec = replace(spec, start=start, links=None)
     _check_names(spec)
     loaded: dict[RoleSpec, HFBackbone] = {}
-    for entry in map(_model_of, spec.roles.values()):
+    for entry in (role.model for role in spec.roles.values()):
         if entry not in loaded:
             loaded[entry] = open_backbone(
                 entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
@@ -136,18 +136,13 @@ def load_system(
                 merge_adapter(loaded[entry], entry.adapter)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        system = System(spec, {role: loaded[_model_of(entry)] for role, entry in spec.roles.items()})
+        system = System(spec, {role: loaded[entry.model] for role, entry in spec.roles.items()})
     system.notes = mirror_notes(spec, cache=cache)
     if spec.links is None:
         start_links(system, cache=cache, seed=seed, progress=progress)
     else:
         system.notes += load_links(system, spec.links)
     return system
-
-
-def _model_of(entry: RoleSpec) -> RoleSpec:
-    """What of a role decides which weights it runs: roles that agree in it share a model."""
-    return replace(entry, inner="")
 
 
 def mirror_notes(spec: SystemSpec, *, cache: Path) -> tuple[str, ...]:

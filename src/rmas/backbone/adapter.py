@@ -17,6 +17,7 @@ from torch import nn
 
 from rmas.backbone.hf import HFBackbone
 from rmas.errors import BackboneError, CheckpointError
+from rmas.wholefile import write_whole
 
 WEIGHTS = "adapter_model.safetensors"
 _MISSING = "adapters need peft: pip install 'rmas[train]'."
@@ -54,9 +55,9 @@ def save_adapter(backbone: HFBackbone, folder: Path) -> None:
         backbone.adapted.save_pretrained(str(folder), safe_serialization=True)
         path = folder / "adapter_config.json"  # the model's place on this machine is nobody's business
         config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": backbone.name}
-        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     except (OSError, SafetensorError) as problem:
-        raise CheckpointError(f"{folder}: cannot be written ({problem}). Free some room or check the path.") from None
+        raise _unwritable(folder, problem) from None
 
 
 def save_weights(backbone: HFBackbone, folder: Path) -> None:
@@ -65,7 +66,7 @@ def save_weights(backbone: HFBackbone, folder: Path) -> None:
         backbone.model.save_pretrained(folder)
         backbone.tokenizer.hf.save_pretrained(folder)
     except (OSError, SafetensorError) as problem:
-        raise CheckpointError(f"{folder}: cannot be written ({problem}). Free some room or check the path.") from None
+        raise _unwritable(folder, problem) from None
 
 
 def merge_adapter(backbone: HFBackbone, folder: Path) -> None:
@@ -85,6 +86,10 @@ def merge_adapter(backbone: HFBackbone, folder: Path) -> None:
         reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
         raise BackboneError(f"adapter {folder}: does not fit {backbone.name} ({reason}).") from None
     merged.requires_grad_(False)
+
+
+def _unwritable(folder: Path, problem: Exception) -> CheckpointError:
+    return CheckpointError(f"{folder}: cannot be written ({problem}). Free some room or check the path.")
 
 
 @contextmanager

@@ -37,9 +37,8 @@ def compare(
                 outcome = run(plan, out, machine, report=report, progress=loading)
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None
-    for file in write_overview(plan, out)[:6]:
-        if file.suffix == ".md":
-            print(file.read_text(encoding="utf-8"))
+    for file in write_overview(plan, out).values():
+        print(file.read_text(encoding="utf-8"))
     for name, reason in outcome.failed.items():
         note(f"{name}: {reason}")
     if outcome.failed:

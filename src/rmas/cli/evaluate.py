@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,9 +12,6 @@ from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import note, print_json, progress, table, training_progress
 from rmas.settings import CONDITIONS
-
-if TYPE_CHECKING:
-    pass
 
 _JUDGE_KEY = "RMAS_JUDGE_KEY"  # of the environment: a key is no setting
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rmas.link import Place
     from rmas.sources import Source
-    from rmas.spec import SystemSpec
+    from rmas.spec import RoleSpec, SystemSpec
 
 STATE_POSITIONS = 1000  # what "state" is given for: about a prompt with its messages and its answer
 _LINK_BYTES = 4  # links are float32
@@ -33,12 +33,16 @@ class RoleFacts:
     """One role's backbone, where it will run and in which dtype."""
 
     role: str
-    source: "Source"
+    entry: "RoleSpec"
     model: ModelFacts
     device: str
     dtype: str
     item_bytes: int
     is_here: bool
+
+    @property
+    def source(self) -> "Source":
+        return self.entry.source
 
     @property
     def weight_bytes(self) -> int | None:
@@ -78,7 +82,7 @@ class SystemFacts:
     @property
     def models(self) -> tuple[RoleFacts, ...]:
         """One role per model that is held in memory."""
-        return tuple({(role.source, role.device, role.dtype): role for role in reversed(self.roles)}.values())[::-1]
+        return tuple({role.entry.model: role for role in reversed(self.roles)}.values())[::-1]
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -119,7 +123,7 @@ def system_facts(spec: "SystemSpec", cache: Path) -> SystemFacts:
         dtype = pick_dtype("float64" if is_tiny else entry.dtype, device)
         facts = RoleFacts(
             role=role,
-            source=entry.source,
+            entry=entry,
             model=_model_facts(entry.source, cache),
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),

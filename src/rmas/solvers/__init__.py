@@ -3,11 +3,14 @@
 A name that is not in the table may be a path to such a file, `my_solver.py`, or `package.module:NAME`.
 """
 
+import hashlib
 import importlib
 import importlib.util
+import sys
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from types import ModuleType
 
 from rmas.errors import ConfigError, unknown
 from rmas.settings import RunConfig, Sampling
@@ -60,10 +63,7 @@ def find_solver(name: str) -> Kind:
         path, attribute = Path(name).expanduser(), "KIND"
         if not path.is_file():
             raise ConfigError(f"solver {name}: no such file. Check the path.")
-        found = importlib.util.spec_from_file_location(path.stem, path)
-        assert found is not None and found.loader is not None, "a .py file has a loader"
-        module = importlib.util.module_from_spec(found)
-        found.loader.exec_module(module)
+        module = _module_of(path.resolve(), path.stat().st_mtime_ns, path.stat().st_size)
     elif attribute:
         try:
             module = importlib.import_module(module_name)
@@ -75,6 +75,21 @@ def find_solver(name: str) -> Kind:
     if not isinstance(kind, Kind):
         raise ConfigError(f"solver {name}: {attribute} is not there, or no rmas.solvers.Kind. Define it in that file.")
     return kind
+
+
+@cache
+def _module_of(path: Path, changed: int, size: int) -> ModuleType:
+    """A file as a module: run once, and anew when it has changed."""
+    name = f"{path.stem}_{hashlib.sha256(f'{path} {changed} {size}'.encode()).hexdigest()[:12]}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None and found.loader is not None, "a .py file has a loader"
+    module = sys.modules[name] = importlib.util.module_from_spec(found)  # dataclasses look their module up
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def solver_spec(name: str, config: RunConfig, solver: str | None = None) -> tuple[str, SystemSpec, RunConfig]:

@@ -18,7 +18,7 @@ from rmas.engine import Agent, LastTurn, Log, Read, check_finite, num_positions,
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Prompt, Question
 from rmas.settings import RunConfig, Sampling
-from rmas.solver import Answer
+from rmas.solver import Answer, solve_by_length
 from rmas.solvers.kind import Kind, Load
 from rmas.solvers.recursive import finish_turn
 from rmas.spec import SystemSpec
@@ -42,12 +42,7 @@ class LatentKVSolver:
         """n questions -> n answers, in order. Questions of like length share a batch."""
         self.check(questions)
         size = self.batch_size if self._may_batch(questions) else 1
-        answers: dict[int, Answer] = {}
-        by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].text))
-        for first in range(0, len(by_length), size):
-            places = by_length[first : first + size]
-            answers.update(zip(places, self._solve([questions[place] for place in places]), strict=True))
-        return [answers[place] for place in range(len(questions))]
+        return solve_by_length(questions, size, self._solve)
 
     def check(self, questions: Sequence[Question]) -> None:
         """Refuse a question with which the cache would grow beyond the context. Raises QuestionError: by how much."""
@@ -118,7 +113,7 @@ def _think(agent: Agent, start: Read, latent_steps: int) -> State:
 
 
 def _check_models(spec: SystemSpec) -> None:
-    models = {(entry.source, entry.device, entry.dtype, entry.adapter) for entry in spec.roles.values()}
+    models = {entry.model for entry in spec.roles.values()}
     if len(models) > 1:
         raise ConfigError(
             f"{spec.name}: latent_kv hands over one model's cache, and the roles have {len(models)} models. "

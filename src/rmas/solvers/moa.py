@@ -6,6 +6,8 @@ of proposers. Everyone is asked as a single agent is, with the answers of others
 whole answer, so it may be as long as the system's answers unless `message_tokens` says otherwise.
 """
 
+from collections import ChainMap
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,18 +22,18 @@ AGGREGATOR = "aggregator"
 _HEARD = ("Another agent answered:\n", "")
 
 
-def moa_pattern(roles: tuple[str, ...], layers: int) -> Pattern:
-    """`layers` steps of all roles, each step reading the whole one before, then the aggregator."""
-    steps = [tuple(f"{role}_{layer}" for role in roles) for layer in range(1, layers + 1)] + [(AGGREGATOR,)]
+def moa_pattern(layers: Sequence[Sequence[str]]) -> Pattern:
+    """Each layer reads the whole one before, and the aggregator the last."""
+    steps = [*map(tuple, layers), (AGGREGATOR,)]
     edges = [Edge(source, target) for earlier, later in pairwise(steps) for target in later for source in earlier]
     return Pattern(name="moa", schedule=tuple(steps), edges=tuple(edges), answerer=AGGREGATOR)
 
 
 def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
-    alone, layers = spec.alone(), config.rounds or spec.rounds
-    pattern = moa_pattern(spec.pattern.roles, layers)
-    agents = {f"{role}_{layer + 1}": spec.roles[role] for layer in range(layers) for role in spec.roles}
-    agents |= {AGGREGATOR: spec.roles[spec.pattern.answerer]}
+    alone, depth = spec.alone(), config.rounds or spec.rounds
+    layers = [{f"{role}_{layer}": spec.roles[role] for role in spec.pattern.roles} for layer in range(1, depth + 1)]
+    pattern = moa_pattern([list(layer) for layer in layers])
+    agents = ChainMap(*layers, {AGGREGATOR: spec.roles[spec.pattern.answerer]})
     moa = replace(
         alone,
         name=f"{spec.name}:moa",

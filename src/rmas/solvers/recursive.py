@@ -24,7 +24,7 @@ from rmas.engine import (
 )
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
-from rmas.solver import Answer, Column
+from rmas.solver import Answer, Column, solve_by_length
 from rmas.solvers.kind import Kind, Load
 from rmas.spec import SystemSpec
 from rmas.system import System
@@ -55,19 +55,17 @@ class RecursiveSolver:
     def solve(self, questions: Sequence[Question]) -> list[Answer]:
         """n questions -> n answers, in order. Questions of like length share a batch."""
         self.check(questions)
-        answers: dict[int, Answer] = {}
-        by_length = sorted(range(len(questions)), key=lambda i: len(questions[i].text))
-        for first in range(0, len(by_length), self.batch_size):
-            places = by_length[first : first + self.batch_size]
-            *_, last = self._stream([questions[place] for place in places])
-            answers.update(zip(places, last[1] or (), strict=True))
-        return [answers[place] for place in range(len(questions))]
+        return solve_by_length(questions, self.batch_size, self._solve)
 
     def stream(self, question: Question) -> Iterator[Column]:
         """One question, its text as it grows; the last column carries the answer. With samples, the first streams."""
         self.check([question])
         for rows, answers in self._stream([question]):
             yield Column(rows[0].text, answers[0] if answers else None)
+
+    def _solve(self, questions: Sequence[Question]) -> list[Answer]:
+        *_, (_, answers) = self._stream(questions)
+        return answers or []
 
     def check(self, questions: Sequence[Question]) -> None:
         """Refuse a question that some agent could not read whole. Runs no model. Raises QuestionError: by how much."""

@@ -25,6 +25,7 @@ from rmas.suite.cell import open_cell
 from rmas.suite.config import Cell, Suite, Training, bundle_of
 from rmas.system import load_system
 from rmas.train.agent import train_agent
+from rmas.train.config import FREE as TRAINING_FREE
 from rmas.train.config import TrainResult
 from rmas.train.inner import train_inner
 from rmas.train.outer import train_outer
@@ -99,7 +100,7 @@ def compare(
 def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
     resume = (out / CONFIG).exists()
     if resume:
-        claim_folder(out, training.config, resume=True, free=("minutes", "save_every"))
+        claim_folder(out, training.config, resume=True, free=TRAINING_FREE)
         if (out / TRAINED).exists():
             made_with = json.loads((out / TRAINED).read_text(encoding="utf-8"))["system"]
             if made_with != training.system:

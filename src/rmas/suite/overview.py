@@ -34,27 +34,25 @@ class Pooled(NamedTuple):
     runs: Sequence[Run]
 
 
-def write_overview(suite: Suite, out: Path) -> list[Path]:
+def write_overview(suite: Suite, out: Path) -> dict[str, Path]:
     """Tables of all that is finished, below `out`: one overview, and for each task what `rmas report` writes.
 
-    -> the files, the overview first; none where nothing is finished.
+    -> the overview's tables to read, `accuracy` and `cost`; none where nothing is finished.
     """
     found = _pool(suite, out)
     if not found:
-        return []
+        return {}
     accuracy = _accuracy(suite, found)
     costs = _costs(suite, found, out)
-    files = []
     (out / TABLES).mkdir(parents=True, exist_ok=True)
     for stem, table in (("accuracy", accuracy), ("cost", costs)):
         for suffix in (".md", ".csv", ".tex"):
-            files.append(out / TABLES / f"{stem}{suffix}")
-            write_table(table, files[-1])
+            write_table(table, out / TABLES / f"{stem}{suffix}")
     for task in suite.tasks:
         folders = [out / cell.folder for cell in _ordered(suite, task) if (out / cell.folder / SUMMARY).exists()]
         if folders:
-            files += report(folders, out / TABLES / task)
-    return files
+            report(folders, out / TABLES / task)
+    return {stem: out / TABLES / f"{stem}.md" for stem in ("accuracy", "cost")}
 
 
 def _ordered(suite: Suite, task: str) -> list[Cell]:

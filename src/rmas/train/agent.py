@@ -5,7 +5,6 @@ Its adapter may be named by any role that has the same model, such as the answer
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +19,11 @@ from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, longest_answer, measure
+from rmas.train.dev import check_answers, judged, longest_answer, measure, outcome
 from rmas.train.frozen import frozen_digest
 from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
-from rmas.train.objective import unroll, weigh
+from rmas.train.objective import Unrolled, backward, unroll
 from rmas.train.team import join_team
 from rmas.wholefile import write_whole
 
@@ -68,15 +67,11 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     )
 
     def step(number: int) -> StepResult:
-        mine = team.share(batches[number])
-        size, total, tokens = config.micro_batch or max(1, len(mine)), 0.0, 0
-        for first in range(0, len(mine), size):
-            micro = [split.train[i] for i in mine[first : first + size]]
-            nll_RB, positions = unroll(system, micro, rounds=1, channel=_ALONE, share_heads=False)
-            loss = weigh(nll_RB, 0.0).sum() / config.batch_size
-            loss.backward()
-            total, tokens = total + float(loss.detach()), tokens + positions
-        return StepResult(total, tokens)
+        def unrolled(places: Sequence[int]) -> Unrolled:
+            micro = [split.train[i] for i in places]
+            return unroll(system, micro, rounds=1, channel=_ALONE, share_heads=False)
+
+        return backward(team.share(batches[number]), config, unrolled)
 
     def evaluate(step: int) -> DevResult:
         figures = measure(
@@ -89,11 +84,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
             max_new_tokens=config.max_new_tokens,
             team=team,
         )
-        return DevResult((figures["accuracy"], -figures["loss"]), figures)
-
-    def batch_of(number: int) -> list[dict[str, Any]]:
-        rows = (split.train[i] for i in batches[number])
-        return [asdict(replace(example, targets=dict(example.targets))) for example in rows]
+        return judged(figures)
 
     result = fit(
         parameters,
@@ -103,7 +94,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         evaluate=evaluate if split.dev else None,
         report=report,
         stage=f"{role} alone",
-        batch_of=batch_of,
+        batch_of=lambda number: [split.train[i].row for i in batches[number]],
         minutes=config.minutes,
         team=team,
         frozen=frozen,
@@ -113,8 +104,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         beside = trained if config.method == "lora" else 0
         _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
     team.wait()
-    figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    return TrainResult(result.steps, figures, result.is_complete, trained)
+    return outcome(result, parameters)
 
 
 def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: Sequence[Example]) -> None:

@@ -10,10 +10,10 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question
@@ -45,6 +45,11 @@ class Example:
     targets: Mapping[str, str] = field(default_factory=dict)
     item: str = ""
     answers: tuple[str, ...] = ()
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As it can be written down."""
+        return asdict(replace(self, targets=dict(self.targets)))
 
     def answer_in(self, round_number: int) -> str:
         """The gold answer of a run that ends with this round, 1 or more. Raises ConfigError where there is none."""

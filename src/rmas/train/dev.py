@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from rmas.engine import Channel, Controlled, Heads, LastTurn, run, speak
 from rmas.errors import ConfigError
 from rmas.settings import Control, Sampling
 from rmas.system import System
+from rmas.train.config import TrainResult
 from rmas.train.data import Example, batches_of
+from rmas.train.loop import DevResult, FitResult, num_trained
 from rmas.train.objective import answer_ids, answer_nll
 from rmas.train.team import ALONE, Team
 
@@ -116,6 +119,17 @@ def measure(
     asked = {f"accuracy_{probe}": sums[f"rows_{probe}"] for probe in listening}
     figures = {name: sums[name] / count for name in names if (count := asked.get(name, len(examples)))}
     return {"accuracy": figures[f"accuracy_r{rounds}"], "n": len(examples)} | figures
+
+
+def judged(figures: Mapping[str, float]) -> DevResult:
+    """Dev figures as what checkpoints are compared by: the accuracy, and of equal ones the loss."""
+    return DevResult((figures["accuracy"], -figures["loss"]), figures)
+
+
+def outcome(result: FitResult, parameters: Mapping[str, nn.Parameter]) -> TrainResult:
+    """What a training of `parameters` came to, where dev figures were `judged`."""
+    figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
+    return TrainResult(result.steps, figures, result.is_complete, num_trained(parameters))
 
 
 def check_answers(system: System, texts: Iterable[str], *, max_new_tokens: int) -> None:

@@ -109,6 +109,11 @@ def fit(
         return FitResult(run.done, run.best_step if evaluate else run.done, run.score, is_complete=True)
 
 
+def num_trained(parameters: Mapping[str, nn.Parameter]) -> int:
+    """How many numbers `parameters` hold."""
+    return sum(parameter.numel() for parameter in parameters.values())
+
+
 def learning_rate(config: LoopConfig, step: int) -> float:
     """The rate of 0-based `step`: a linear warm-up, then half a cosine to 0 (or constant)."""
     if step < config.warmup:

@@ -35,7 +35,9 @@ from rmas.engine import (
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Prompt
 from rmas.system import System
+from rmas.train.config import LoopConfig
 from rmas.train.data import Example
+from rmas.train.loop import StepResult
 
 _CHUNK = 64  # rows of logits held at a time
 
@@ -110,6 +112,24 @@ def weigh(nll_RB: Tensor, earlier_weight: float) -> Tensor:
     weights_R = torch.full((len(nll_RB),), earlier_weight, dtype=nll_RB.dtype, device=nll_RB.device)
     weights_R[-1] = 1.0
     return (nll_RB * weights_R[:, None]).sum(0) / weights_R.sum()
+
+
+def backward(
+    places: Sequence[int],
+    config: LoopConfig,
+    unrolled: Callable[[Sequence[int]], Unrolled],
+    *,
+    earlier_weight: float = 0.0,
+) -> StepResult:
+    """Leave the gradients of a process's share of a batch, the examples at `places`: a micro-batch at a time."""
+    size = config.micro_batch or max(1, len(places))
+    total, tokens = 0.0, 0
+    for first in range(0, len(places), size):
+        nll_RB, positions = unrolled(places[first : first + size])
+        loss = weigh(nll_RB, earlier_weight).sum() / config.batch_size
+        loss.backward()
+        total, tokens = total + float(loss.detach()), tokens + positions
+    return StepResult(total, tokens)
 
 
 def answer_ids(backbone: Backbone, example: Example, round_number: int) -> tuple[int, ...]:

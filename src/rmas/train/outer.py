@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -19,12 +19,12 @@ from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, longest_answer, measure
+from rmas.train.dev import check_answers, judged, longest_answer, measure, outcome
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import DevResult, StepResult, fit
-from rmas.train.objective import forced_channel, unroll, weigh
+from rmas.train.objective import Unrolled, backward, forced_channel, unroll
 from rmas.train.team import ALONE, Team, join_team
 
 
@@ -57,8 +57,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         trainer.keep(report)
 
     def evaluate(step: int) -> DevResult:
-        figures = trainer.measure(split.dev)
-        return DevResult((figures["accuracy"], -figures["loss"]), figures)
+        return judged(trainer.measure(split.dev))
 
     result = fit(
         trainer.parameters,
@@ -78,9 +77,7 @@ def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool,
         counts = {"num_train": len(split.train), "num_dev": len(split.dev)}
         finish(system, config, out, result, stage="outer", trained=trained, **counts)
     team.wait()
-    figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    count = sum(parameter.numel() for parameter in trainer.parameters.values())
-    return TrainResult(result.steps, figures, result.is_complete, count)
+    return outcome(result, trainer.parameters)
 
 
 @torch.no_grad()
@@ -188,27 +185,23 @@ class OuterTrainer:
 
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
-        mine = self._team.share(self._batches[number])
         objective, stage = self._objective(number), self.stage(number)
-        size = self.config.micro_batch or max(1, len(mine))
-        total, tokens = 0.0, 0
-        for first in range(0, len(mine), size):
-            places = tuple(mine[first : first + size])
+        weight = self.config.earlier_weight
+
+        def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self.examples[i] for i in places]
-            channel = self._channel(objective, micro, stage)
-            weight = self.config.earlier_weight
-            nll_RB, positions = unroll(
+            heads = self._heads.setdefault(tuple(places), Heads(room=self._room)) if self.config.keep_heads else None
+            return unroll(
                 self.system,
                 micro,
                 rounds=stage.rounds,
-                channel=channel,
+                channel=self._channel(objective, micro, stage),
                 earlier_weight=weight,
-                heads=self._heads.setdefault(places, Heads(room=self._room)) if self.config.keep_heads else None,
+                heads=heads,
             )
-            loss = weigh(nll_RB, weight).sum() / self.config.batch_size
-            loss.backward()
-            total, tokens = total + float(loss.detach()), tokens + positions
-        return StepResult(total, tokens, {"rounds": stage.rounds, "latent_steps": stage.latent_steps})
+
+        done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
+        return done._replace(figures={"rounds": stage.rounds, "latent_steps": stage.latent_steps})
 
     def measure(self, examples: Sequence[Example]) -> Mapping[str, float]:
         """Dev figures, at the rounds and latent steps that the system is trained for."""
@@ -229,7 +222,7 @@ class OuterTrainer:
 
     def batch_of(self, number: int) -> list[dict[str, Any]]:
         """Global batch `number` as it can be written down."""
-        return [asdict(replace(example, targets=dict(example.targets))) for example in self.batch(number)]
+        return [example.row for example in self.batch(number)]
 
     def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
         checkpointed = self.config.checkpointed
