@@ -168,10 +168,22 @@ def ring(s: Setup) -> Outcome:
     raise AssertionError
 
 
+def looped(s: Setup) -> Outcome:
+    """One agent that reads what it thought in the round before."""
+    thoughts = []
+    to_itself: Inbox = {}
+    for r in range(1, s.rounds):
+        thought = think(s, "solver", to_itself)
+        thoughts.append((f"{r} solver", thought))
+        to_itself = {"solver": carry(s, "solver", "solver", thought)}
+    return Outcome(thoughts, answer(s, "solver", to_itself))
+
+
 PATTERNS: Mapping[str, Callable[[Setup], Outcome]] = {
     "debate": debate,
     "deliberation": deliberation,
     "distillation": distillation,
+    "looped": looped,
     "mixture": mixture,
     "ring": ring,
     "sequential": sequential,

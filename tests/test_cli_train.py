@@ -16,7 +16,7 @@ from rmas.errors import ConfigError
 from rmas.runfolder import CONFIG, claim_folder
 from rmas.system import System
 from rmas.train import agent, inner, outer
-from rmas.train.config import AgentConfig, InnerConfig, OuterConfig, Report, TrainResult
+from rmas.train.config import AgentConfig, Cost, InnerConfig, OuterConfig, Report, TrainResult
 
 ROW = '{"question": "1 + 1?", "answer": "2"}\n'
 STAGES = ("inner", "outer", "agent")
@@ -53,7 +53,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         made.append(Call(system, config, out, resume))
         report("links", 1, 2, {"loss": 0.5, "tokens_per_second": 1234.0})
         report("links", 2, 2, {"loss": 0.25})
-        return TrainResult(2, {"dev_accuracy": 0.5}, is_complete=config.seed != 13)
+        return TrainResult(2, {"dev_accuracy": 0.5}, config.seed != 13, 7, Cost(0.0, 0.0))
 
     monkeypatch.setattr(inner, "train_inner", train)
     monkeypatch.setattr(outer, "train_outer", train)

@@ -15,7 +15,16 @@ from rmas.system import System, load_system
 from zoo import FAMILIES, PATTERNS, QUESTION, QUESTIONS, CountingBackbone, Recorder, backbone, tiny_system, written
 
 MIXED = ("llama", "gemma3_text", "qwen2")
-ROUND_TURNS = {"sequential": 3, "mixture": 4, "distillation": 2, "deliberation": 2, "debate": 3, "ring": 5, "solo": 1}
+ROUND_TURNS = {
+    "sequential": 3,
+    "mixture": 4,
+    "distillation": 2,
+    "deliberation": 2,
+    "debate": 3,
+    "ring": 5,
+    "solo": 1,
+    "looped": 1,
+}
 LENGTHS = (31, 9, 20)
 
 

@@ -39,7 +39,7 @@ def test_the_native_pack_words_every_role_of_every_shipped_pattern(pattern: str)
         assert {kind for name, kind in pack.roles if name == role} == set(KINDS)
 
 
-TERSE = ["debate", "deliberation", "distillation", "mixture", "sequential", "solo"]
+TERSE = ["debate", "deliberation", "distillation", "looped", "mixture", "sequential", "solo"]
 
 
 @pytest.mark.parametrize("pattern", TERSE)

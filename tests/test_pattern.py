@@ -42,7 +42,15 @@ def test_a_shipped_pattern_loads_and_every_edge_joins_two_of_its_roles(name: str
 
 @pytest.mark.parametrize(
     ("name", "turns_a_round"),
-    [("sequential", 3), ("mixture", 4), ("distillation", 2), ("deliberation", 2), ("debate", 3), ("ring", 5)],
+    [
+        ("sequential", 3),
+        ("mixture", 4),
+        ("distillation", 2),
+        ("deliberation", 2),
+        ("debate", 3),
+        ("ring", 5),
+        ("looped", 1),
+    ],
 )
 def test_a_shipped_pattern_has_as_many_turns_a_round_as_design_says(name: str, turns_a_round: int) -> None:
     assert len(load_pattern(name).roles) == turns_a_round
@@ -113,9 +121,10 @@ def test_a_role_that_reaches_the_answerer_only_in_the_next_round_is_heard(tmp_pa
     assert pattern.out_of("critic") == (Edge("critic", "planner"),)
 
 
-def test_an_edge_back_to_itself_is_refused(tmp_path: Path) -> None:
-    message = refusal(tmp_path, edges='edges = [["planner", "planner"]]')
-    assert ":2: edges[0]: planner->planner leads back to itself" in message
+def test_a_role_may_hear_itself_in_the_next_round(tmp_path: Path) -> None:
+    pattern = parse(tmp_path, edges='edges = [["planner", "critic"], ["critic", "solver"], ["solver", "solver"]]')
+    assert Edge("solver", "solver") in pattern.into("solver")
+    assert Edge("solver", "solver") in pattern.out_of("solver")
 
 
 def test_an_edge_that_stands_twice_is_refused(tmp_path: Path) -> None:

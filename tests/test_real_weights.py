@@ -23,7 +23,15 @@ from rmas.system import System, open_backbone, start_links
 pytestmark = [pytest.mark.weights, pytest.mark.enable_socket]
 
 CACHE = user_cache_path("rmas")
-SYSTEMS = ("smol", "smol-untrained", "smol-mixture", "smol-distillation", "smol-deliberation", "smol-qwen")
+SYSTEMS = (
+    "smol",
+    "smol-untrained",
+    "smol-mixture",
+    "smol-distillation",
+    "smol-deliberation",
+    "smol-qwen",
+    "smol-looped",
+)
 QUESTIONS = (Question(text="What is the capital of France?"), Question(text="How many minutes are there in two hours?"))
 
 
@@ -95,7 +103,7 @@ def test_every_pattern_answers_on_real_weights(name: str, rounds: int, backbones
         system_of(name, backbones), RunConfig(rounds=rounds, latent_steps=4), Sampling(max_new_tokens=12)
     )
     answers = solver.solve(QUESTIONS)
-    turns = {"smol-mixture": 4, "smol-distillation": 2, "smol-deliberation": 2}.get(name, 3)
+    turns = {"smol-mixture": 4, "smol-distillation": 2, "smol-deliberation": 2, "smol-looped": 1}.get(name, 3)
     for answer in answers:
         assert answer.text.strip()
         assert len(answer.trace.turns) == turns * rounds

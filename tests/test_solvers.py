@@ -12,6 +12,7 @@ from rmas.prompt import Question, Slot
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Solver
 from rmas.solvers import SOLVERS, LatentKVSolver, RecursiveSolver, find_solver, open_solver, solver_spec
+from rmas.spec import load_spec
 from zoo import QUESTION, QUESTIONS, M, tiny_system
 
 ONE_MODEL = """
@@ -118,6 +119,21 @@ def test_usage_adds_up(name: str, system_file: str) -> None:
 def test_an_unknown_solver_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"unknown solver 'latentkv' .* Did you mean 'latent_kv'"):
         find_solver("latentkv")
+
+
+def test_another_answerer_takes_the_place_of_the_systems_own(tmp_path: Path) -> None:
+    (tmp_path / "alone.toml").write_text('pattern = "solo"\n[roles.solver]\nbackbone = "tiny:gpt2"\n', encoding="utf-8")
+    config = RunConfig(answerer=str(tmp_path / "alone.toml"))
+    _, spec, _ = solver_spec("tiny", config, "text")
+    own = load_spec("tiny")
+    assert spec.name == "tiny+alone"
+    assert spec.roles[spec.pattern.answerer].source.name == "tiny:gpt2"
+    others = [role for role in spec.roles if role != spec.pattern.answerer]
+    assert all(spec.roles[role] == own.roles[role] for role in others)
+    solver = open_solver("tiny", RunConfig(answerer=config.answerer, rounds=1, message_tokens=2), GREEDY, solver="text")
+    assert isinstance(solver, RecursiveSolver)
+    assert solver.system.backbones["solver"].name == "tiny:gpt2"
+    solver.solve([Question(text="why?")])
 
 
 def test_a_solver_of_ones_own_is_a_file(tmp_path: Path) -> None:

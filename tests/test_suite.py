@@ -1,7 +1,6 @@
 """Suites: cells from a file, what fails, what is not done twice, and the tables that come out."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,9 @@ from rmas.eval.paired import mcnemar
 from rmas.eval.run import evaluate_into
 from rmas.spec import SYSTEMS
 from rmas.suite import compare as compare_module
-from rmas.suite.compare import Machine, Outcome, compare
-from rmas.suite.config import Suite, load_suite
 from rmas.suite.overview import write_overview
+from suite_zoo import GYM, SOLVER, TASKS, adders, run, suite_of
 
-GYM = "reasoning_gym:chain_sum?min_terms=2&max_terms=2&max_digits=1"
-SOLVER = '''
-"""Adds up what is asked; `half` where the sum is even, else it says nothing."""
-import re
-from rmas.engine import Trace, Turn
-from rmas.solver import Answer
-from rmas.solvers import Kind
-
-class Adder:
-    def __init__(self, is_half):
-        self.is_half = is_half
-
-    def solve(self, questions):
-        turn = Turn(round=1, role="adder", verb="speak", tokens_in=3, latent_steps=0, tokens_out=1, seconds=0.0)
-        return [Answer(samples=(self.answer(q.text),), trace=Trace(turns=(turn,))) for q in questions]
-
-    def answer(self, text):
-        found = eval(re.search(r"[-0-9+ ]+(?= =)", text)[0].strip())
-        return str(found) if found % 2 == 0 or not self.is_half else "no idea"
-
-KIND = Kind(about="adds", open=lambda *_: Adder(False), needs_agents=False)
-HALF = Kind(about="adds", open=lambda *_: Adder(True), needs_agents=False)
-'''
-TASKS = f"""
-[tasks.sums]
-task = "{GYM}&size=12&seed=3"
-max_new_tokens = 4
-[tasks.more]
-task = "{GYM}&size=8&seed=90"
-max_new_tokens = 4
-"""
 ONCE = "rounds = 1, latent_steps = 2"
 METHODS = f"""
 [methods.single]
@@ -68,46 +35,47 @@ tasks = ["sums"]
 system = "tiny"
 train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
 tasks = ["sums"]
+[methods.links-r2]
+trained = "links"
+rounds = 2
+tasks = ["sums"]
+[methods.text-lora]
+solver = "text"
+system = "tiny"
+answerer = "lora"
+rounds = 1
+tasks = ["sums"]
 """
-
-
-def quiet(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-    """Report nothing."""
-
-
-def suite_of(folder: Path, text: str) -> Suite:
-    path = folder / "suite.toml"
-    path.write_text(text, encoding="utf-8")
-    return load_suite(path)
-
-
-def run(suite: Suite, folder: Path) -> Outcome:
-    return compare(suite, folder / "out", Machine(folder / "cache", "cpu", "float32"), report=quiet)
-
-
-def adders(folder: Path) -> Suite:
-    (folder / "adder.py").write_text(SOLVER, encoding="utf-8")
-    (folder / "half.py").write_text(SOLVER.replace("KIND", "_").replace("HALF", "KIND"), encoding="utf-8")
-    methods = "".join(f'[methods.{name}]\nsolver = "{folder / name}.py"\n' for name in ("adder", "half"))
-    return suite_of(folder, f'reference = "half"\n{TASKS}{methods}')
+LINKS = f"""
+[methods.a]
+system = "tiny"
+train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
+"""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_every_cell_is_trained_and_evaluated_and_told(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, f"seeds = [0, 1]\nbatch_size = 4\n{TASKS}{METHODS}")
-    assert (len(suite.cells), len(suite.trainings), suite.reference) == (7, 4, "single")
+    assert (len(suite.cells), len(suite.trainings), suite.reference) == (11, 4, "single")
     outcome = run(suite, tmp_path)
     assert outcome.failed == {}
-    assert len(outcome.done) == 11
+    assert len(outcome.done) == 15
+    other = json.loads((tmp_path / "out/runs/sums/links-r2-seed1/summary.json").read_text(encoding="utf-8"))
+    assert (other["config"]["rounds"], other["config"]["latent_steps"]) == (2, 2)
+    assert other["config"]["system"] == str(tmp_path / "out/trained/links-seed1")
+    text = json.loads((tmp_path / "out/runs/sums/text-lora-seed0/summary.json").read_text(encoding="utf-8"))
+    assert (text["config"]["system"], text["system"]["name"]) == ("tiny", "tiny+lora-seed0")
     summary = json.loads((tmp_path / "out/runs/sums/links-seed1/summary.json").read_text(encoding="utf-8"))
     assert (summary["config"]["rounds"], summary["config"]["latent_steps"]) == (1, 2)
     assert summary["config"]["system"] == str(tmp_path / "out/trained/links-seed1")
     trained = json.loads((tmp_path / "out/trained/lora-seed0/trained.json").read_text(encoding="utf-8"))
     assert (trained["stage"], trained["system"], trained["steps"]) == ("agent", "tiny", 2)
     assert trained["parameters"] > 0
-    tables = write_overview(suite, tmp_path / "out")["accuracy"].parent
-    assert {"accuracy.md", "cost.csv", "cost.tex"} <= {file.name for file in tables.iterdir()}
+    assert trained["tflop"] > 0
+    assert trained["examples"] == 4
+    write_overview(suite, tmp_path / "out")
+    assert {"accuracy.md", "cost.csv", "cost.tex"} <= {file.name for file in (tmp_path / "out/tables").iterdir()}
     costs = (tmp_path / "out/tables/cost.md").read_text(encoding="utf-8")
     assert f"{trained['parameters']:,}" in costs
     assert (
@@ -156,7 +124,7 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert outcome.failed["runs/sums/bad-seed0"] == "trained/bad-seed0 failed, so it has no bundle."
     assert outcome.done == ("runs/sums/single", "runs/more/single")
     assert json.loads((tmp_path / "out/failed.json").read_text(encoding="utf-8")) == outcome.failed
-    assert "single" in write_overview(suite, tmp_path / "out")["accuracy"].read_text(encoding="utf-8")
+    assert "single" in write_overview(suite, tmp_path / "out")["accuracy"].to_markdown()
 
 
 def test_the_overview_has_means_errors_and_paired_tests(tmp_path: Path) -> None:
@@ -218,6 +186,19 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + "[methods.a]\ntrain = { stage = 'outer' }", "methods.a.train: names no data."),
         (TASKS + "[methods.a]\ntrain = { stage = 'outer', data = 'x', rank = 1 }", "train.rank: unknown key 'rank'"),
         (TASKS + "[methods.a]\ntrain = { stage = 'agent', data = 'x', rank = 0 }", "rank is 0, expected 1 or more"),
+        (TASKS + "[methods.a]\ntrained = 'b'", "methods.a.trained: unknown method that trains 'b'"),
+        (TASKS + LINKS + "[methods.b]\nanswerer = 'a'", "methods.b.answerer: a tunes no agent (stage agent)"),
+        (TASKS + LINKS + "[methods.b]\ntrained = 'a'\nsystem = 'tiny'", "methods.b.system: its system is what a has"),
+        (TASKS + LINKS + "trained = 'a'", "methods.a.trained: the method has train already. Keep one of them."),
+        (TASKS + "[methods.a]\n[equal]\nlight = 1", "equal.light: unknown key 'light'"),
+        (TASKS + "[methods.a]\n[equal]\nseconds = '1'", "equal.seconds: expected a number of 0 or more, got '1'"),
+        (TASKS + "[methods.a]\n[equal]\nof = 'b'", "equal.of: unknown method 'b'"),
+        (TASKS + "[methods.a]\n[price]\nhour = -1", "price.hour: expected a number of 0 or more, got -1"),
+        (TASKS + "[methods.a]\n[statements.x]\nbetter = 'a'", "statements.x.worse: unknown method 'None'"),
+        (TASKS + "[methods.a]\n[tables.x]\nshow = ['joy']", "tables.x.show: unknown figure 'joy'"),
+        (TASKS + "[methods.a]\n[tables.x]\nmethods = ['b']", "tables.x.methods: unknown method 'b'"),
+        (TASKS + "[methods.a]\n[tables.x]\nagainst = 3", "tables.x.against: expected a table of methods, got 3"),
+        (TASKS + "[methods.a]\n[tables]\nx = 3", "tables.x: expected a table, got 3"),
         ("seeds = []\n" + TASKS + "[methods.a]\n", "seeds: expected a list of whole numbers of 0 or more, got []"),
         ("reference = 'b'\n" + TASKS + "[methods.a]\n", "reference: unknown method 'b'"),
         ("tassk = 1\n" + TASKS + "[methods.a]\n", "tassk: unknown key 'tassk'"),

@@ -20,6 +20,7 @@ FIRST = {
     "deliberation": ("reflector",),
     "debate": ("pro", "con"),
     "ring": ("scout",),
+    "looped": ("solver",),
 }
 
 

@@ -343,7 +343,7 @@ def test_the_best_parameters_by_dev_are_what_remains(tmp_path: Path) -> None:
     parameters, seen = toy(), list[dict[str, Tensor]]()
     evaluate = noting(parameters, scores(0.1, 0.5, 0.9, 0.9, 0.2), seen)
     result = fitted(parameters, tmp_path, evaluate=evaluate, dev_every=1)
-    assert result == FitResult(4, 2, (0.9,), is_complete=True)  # of equals, the first
+    assert result[:4] == (4, 2, (0.9,), True)  # of equals, the first
     assert same_tensors(values(parameters), seen[2])
     assert not same_tensors(values(parameters), seen[3])
 
@@ -357,14 +357,14 @@ def test_a_training_that_only_gets_worse_ends_as_it_began(tmp_path: Path) -> Non
 
 def test_without_dev_examples_the_last_parameters_remain(tmp_path: Path) -> None:
     parameters = toy()
-    assert fitted(parameters, tmp_path) == FitResult(4, 4, (), is_complete=True)
+    assert fitted(parameters, tmp_path)[:4] == (4, 4, (), True)
 
 
 def test_patience_ends_a_training_that_stopped_getting_better(tmp_path: Path) -> None:
     parameters = toy()
     evaluate = scores(0.1, 0.5, 0.4, 0.5, 0.9)
     result = fitted(parameters, tmp_path, evaluate=evaluate, dev_every=1, patience=2, steps=9, save_every=9)
-    assert result == FitResult(3, 1, (0.5,), is_complete=True)
+    assert result[:4] == (3, 1, (0.5,), True)
     stored = Store(tmp_path / "checkpoints").latest()
     assert stored is not None
     assert (stored.step, stored.state["worse"]) == (3, 2)
@@ -432,7 +432,8 @@ def test_a_resumed_training_has_the_same_bits_and_lines(tmp_path: Path, stop: in
     with pytest.raises(Stopped):
         fitted(first, tmp_path / "out", step, evaluate=scores(*found), **changes)
     resumed = fitted(second, tmp_path / "out", evaluate=scores(*found[stop + 1 :]), **changes)
-    assert resumed == result
+    assert resumed[:4] == result[:4]
+    assert resumed.cost.operations == result.cost.operations
     assert (result.steps, result.best_step) == (5, 1)
     assert same_tensors(values(second), values(whole))
 

@@ -195,6 +195,16 @@ def test_a_constant_system_cannot_change_its_latent_steps(
     one_line(caught)
 
 
+@pytest.mark.parametrize("changes", [{"rounds": 1}, {"rounds": 2, "curriculum": ((0, 1, 1),)}])
+def test_rounds_in_which_nobody_is_heard_are_refused(changes: dict[str, Any]) -> None:
+    config = OuterConfig(data="x", latent_steps=2, **changes)
+    with pytest.raises(
+        ConfigError, match=r"rounds is 1, but in pattern looped nobody is heard before round 2"
+    ) as caught:
+        resolved(config, tiny_system("looped").spec)
+    one_line(caught)
+
+
 def test_a_system_without_links_has_nothing_to_train() -> None:
     with pytest.raises(ConfigError, match="tiny-solo: it has no link that could train"):
         trainable(tiny_system("solo"), train_inner=False)

@@ -1,7 +1,7 @@
 """Patterns: who takes part, who writes to whom, in what order, who answers. Data only; no torch.
 
 There is no feedback edge type. `solver -> planner` in a schedule planner, critic, solver is read in the next
-round before it is rewritten, so it carries the message of the round before.
+round before it is rewritten, so it carries the message of the round before. So does an edge from a role to itself.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,15 @@ class Pattern:
         """The edges that `role` writes, in the file's order."""
         return tuple(edge for edge in self.edges if edge.source == role)
 
+    def is_forward(self, edge: Edge) -> bool:
+        """Whether its message is read in the round in which it was written; otherwise it is read in the next one."""
+        return self.roles.index(edge.source) < self.roles.index(edge.target)
+
+    @property
+    def least_rounds(self) -> int:
+        """The fewest rounds in which the answerer hears anybody."""
+        return 1 if any(map(self.is_forward, self.into(self.answerer))) else 2
+
 
 def known_patterns() -> list[str]:
     """The names of the patterns that ship with the package."""
@@ -75,7 +84,7 @@ def _parse(file: TomlFile) -> Pattern:
         )
     for step_number, step in enumerate(schedule):
         for edge in edges:
-            if edge.source in step and edge.target in step:
+            if edge.source in step and edge.target in step and edge.source != edge.target:
                 raise file.fail(
                     f"edges[{edges.index(edge)}]",
                     f"{edge} runs inside step {step_number}. Agents of one step cannot read each other: "
@@ -114,8 +123,6 @@ def _edges(file: TomlFile, value: Any, roles: list[str]) -> tuple[Edge, ...]:
         for role in edge:
             if role not in roles:
                 raise file.fail(key, f"{edge}: {unknown('role', role, roles)} Fix {key}, or schedule {role!r}.")
-        if edge.source == edge.target:
-            raise file.fail(key, f"{edge} leads back to itself. An agent's own thoughts stay in its turn: drop it.")
         if edge in edges:
             raise file.fail(key, f"{edge} stands twice. Drop one.")
         edges.append(edge)

@@ -32,6 +32,7 @@ class RunConfig:
     """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message.
 
     `control`: what is done to its messages; `alone`: nobody thinks, and the answerer speaks with empty slots.
+    `answerer`: a system, such as a bundle of `rmas train agent`, whose answerer takes the place of the system's own.
     """
 
     rounds: int | None = None
@@ -39,6 +40,7 @@ class RunConfig:
     channel: Literal["latent", "text"] = "latent"
     message_tokens: int | None = None
     control: Condition = "none"
+    answerer: str | None = None
     batch_size: int = 16
 
     def __post_init__(self) -> None:

@@ -82,6 +82,12 @@ class SystemSpec:
         }
         return replace(self, roles=roles)
 
+    def with_answerer(self, other: "SystemSpec") -> "SystemSpec":
+        """The same system with the model of `other`'s answerer, and what it was fine-tuned with, for its own."""
+        role, entry = self.pattern.answerer, other.roles[other.pattern.answerer]
+        taken = replace(self.roles[role], source=entry.source, adapter=entry.adapter)
+        return replace(self, name=f"{self.name}+{other.name}", roles=dict(self.roles) | {role: taken})
+
     def alone(self) -> "SystemSpec":
         """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped.
 

@@ -28,6 +28,7 @@ def compare(
     from rmas.suite.compare import Machine, Outcome
     from rmas.suite.compare import compare as run
     from rmas.suite.overview import write_overview
+    from rmas.suite.verdicts import unequal
 
     outcome = Outcome((), {})
     if not only_tables:
@@ -37,8 +38,11 @@ def compare(
                 outcome = run(plan, out, machine, report=report, progress=loading)
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None
-    for file in write_overview(plan, out).values():
-        print(file.read_text(encoding="utf-8"))
+    tables = write_overview(plan, out)
+    for name, table in tables.items():
+        print(f"## {name}\n\n{table.to_markdown()}")
+    for line in unequal(tables["equal"]) if "equal" in tables else ():
+        note(f"not equal: {line}")
     for name, reason in outcome.failed.items():
         note(f"{name}: {reason}")
     if outcome.failed:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rmas.pattern import Edge, Pattern
+    from rmas.pattern import Pattern
 
 _ROUNDS = (1, 2, 3)
 
@@ -11,12 +11,6 @@ _ROUNDS = (1, 2, 3)
 def num_turns(pattern: "Pattern", rounds: int) -> int:
     """Turns of a run: it ends when the answerer speaks in the last round."""
     return len(pattern.roles) * (rounds - 1) + pattern.roles.index(pattern.answerer) + 1
-
-
-def is_forward(pattern: "Pattern", edge: "Edge") -> bool:
-    """Whether a message is read in the round in which it was written; otherwise it is read in the next one."""
-    step = {role: number for number, roles in enumerate(pattern.schedule) for role in roles}
-    return step[edge.source] < step[edge.target]
 
 
 def draw(pattern: "Pattern") -> str:
@@ -29,7 +23,7 @@ def draw(pattern: "Pattern") -> str:
             title = f"step {number}" if place == 0 else ""
             lines.append(f"|  {title:8} [{role}]".ljust(width + 14) + _reads(pattern, role))
     lines += ["|", "'--> round r+1"]
-    kinds = {is_forward(pattern, edge) for edge in pattern.edges}
+    kinds = {pattern.is_forward(edge) for edge in pattern.edges}
     if True in kinds:
         lines += ["", "<-- reads what was written earlier in this round"]
     if False in kinds:
@@ -46,7 +40,7 @@ def to_json(pattern: "Pattern") -> dict[str, Any]:
             {
                 "source": edge.source,
                 "target": edge.target,
-                "reads": "this round" if is_forward(pattern, edge) else "the round before",
+                "reads": "this round" if pattern.is_forward(edge) else "the round before",
             }
             for edge in pattern.edges
         ],
@@ -71,7 +65,7 @@ def describe(pattern: "Pattern") -> str:
 def _reads(pattern: "Pattern", role: str) -> str:
     parts = []
     for arrow, forward in (("<--", True), ("<~~", False)):
-        sources = [edge.source for edge in pattern.into(role) if is_forward(pattern, edge) == forward]
+        sources = [edge.source for edge in pattern.into(role) if pattern.is_forward(edge) == forward]
         if sources:
             parts.append(f"{arrow} {', '.join(sources)}")
     if role == pattern.answerer:

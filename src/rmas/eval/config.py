@@ -20,6 +20,7 @@ class EvalConfig:
     latent_steps: int | None = None
     message_tokens: int | None = None  # of a text message
     control: Condition = "none"
+    answerer: str | None = None  # a system whose answerer takes the place of this one's
     samples: int = 1  # a question
     seed: int = 0
     temperature: float = 0.0

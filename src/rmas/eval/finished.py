@@ -20,6 +20,7 @@ from rmas.eval.series import SETTINGS, TRAITS, short_paths
 from rmas.eval.statistics import estimate
 from rmas.eval.summary import by_question, majority
 
+_PATHS = ("system", "answerer")  # settings that may be paths
 Results = Mapping[str, Sequence[float]]
 
 
@@ -67,9 +68,10 @@ def rows_of(runs: Sequence[Run], reference: str | None = None) -> list[dict[str,
     After a run with several samples a question comes the majority of them, in a row of its own, with `votes`.
     """
     chosen = reference_of(runs, reference)
-    paths = short_paths([run.row["system"] for run in runs if run.row["system"]])
+    names = [run.row[key] for run in runs for key in _PATHS if run.row[key]]
+    paths = short_paths(names)
     entries = [entry for run in runs for entry in _entries(run)]
-    rows = [row | {"system": paths.get(row["system"])} for row, _ in entries]
+    rows = [row | {key: paths.get(row[key]) for key in _PATHS} for row, _ in entries]
     others = [(row, results) for row, (_, results) in zip(rows, entries, strict=True) if results is not chosen.results]
     for run in runs:
         _check_questions(run, chosen)

@@ -95,6 +95,11 @@ def draw_clouds(path: Path, clouds: Sequence[Cloud], *, note: str = "") -> None:
     _save(path, lambda: clouds_figure(clouds, note=note))
 
 
+def draw_grid(path: Path, cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label: str, y_label: str) -> None:
+    """Write shares with their errors as a grid of shades, by (row, column); formats and errors as for `draw_lines`."""
+    _save(path, lambda: grid_figure(cells, x_label=x_label, y_label=y_label))
+
+
 def _save(path: Path, figure: Callable[[], "Figure"]) -> None:
     if path.suffix not in FORMATS:
         raise ConfigError(f"{path}: " + unknown("picture format", path.suffix, FORMATS))
@@ -164,6 +169,36 @@ def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
         axes.set_axis_off()
     if note:
         figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=_GREY[1])
+    return figure
+
+
+def grid_figure(cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label: str, y_label: str) -> "Figure":
+    """A square a cell, from the lowest share (light) to the highest, the number in it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if not cells:
+        raise ConfigError("nothing to draw: no cell of the grid is finished.")
+    rows, columns = (sorted({place[axis] for place in cells}) for axis in (0, 1))
+    figure = Figure(
+        figsize=(0.9 + 0.75 * len(columns), 0.7 + 0.5 * len(rows)),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03),
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    lowest, highest = min(mean for mean, _ in cells.values()), max(mean for mean, _ in cells.values())
+    for (row, column), (mean, error) in cells.items():
+        x, y = columns.index(column), rows.index(row)
+        share = 0.5 if highest == lowest else (mean - lowest) / (highest - lowest)
+        shade = tuple(1 - share * 0.75 * (1 - part) for part in (0.0, 0.45, 0.70))  # white to the first line's blue
+        axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=shade, linewidth=0)
+        colour = "white" if share > 0.7 else "black"
+        axes.text(x, y, f"{100 * mean:.1f}\n± {100 * error:.1f}", ha="center", va="center", color=colour, fontsize=7.5)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
+    axes.set_xticks(range(len(columns)), map(str, columns))
+    axes.set_yticks(range(len(rows)), map(str, rows))
+    axes.grid(visible=False)
     return figure
 
 

@@ -42,6 +42,7 @@ class Trait(NamedTuple):
 TRAITS: Mapping[str, Trait] = {  # what matters most to a reader first
     "solver": Trait("solver"),
     "system": Trait("system"),
+    "answerer": Trait("answerer", "answerer {}"),
     "control": Trait("control", plain="none"),
     "samples": Trait("samples", "{} samples", 1),
     "message_tokens": Trait("message tokens", "messages of {} tokens"),

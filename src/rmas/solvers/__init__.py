@@ -108,6 +108,8 @@ def solver_spec(name: str, config: RunConfig, solver: str | None = None) -> tupl
         raise ConfigError(("" if solver is not None else f"{spec.path}: solver: ") + str(problem)) from None
     if kind.needs_agents and not spec.roles:
         raise ConfigError(f"{spec.name} has no agents, which solver {chosen} needs. Name a system such as smol.")
+    if config.answerer is not None:
+        spec = spec.with_answerer(load_spec(config.answerer))
     if config.control != "none" and not kind.has_messages:
         raise ConfigError(f"control is {config.control}, but solver {chosen} has no messages. Leave it out.")
     return chosen, *kind.variant(spec, config)

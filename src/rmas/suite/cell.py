@@ -80,5 +80,6 @@ def _how(settings: EvalConfig) -> RunConfig:
         latent_steps=settings.latent_steps,
         message_tokens=settings.message_tokens,
         control=settings.control,
+        answerer=settings.answerer,
         batch_size=settings.batch_size,
     )

@@ -118,6 +118,9 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         "system": training.system,
         "steps": result.steps,
         "parameters": result.num_parameters,
+        "examples": result.steps * config.batch_size,
+        "tflop": result.cost.operations / 1e12,
+        "seconds": result.cost.seconds,
         **result.figures,
     }
     replace_file(out / TRAINED, json.dumps(facts, indent=2))

@@ -18,6 +18,11 @@
     train = { stage = "agent", data = "reasoning_gym:chain_sum?size=500&seed=1", steps = 60 }
     tasks = ["sums"]              # default: all
 
+A method that names another's training instead of its own: `trained = "links"` answers with the bundles of `links`, and
+`answerer = "lora"` puts what `lora` has tuned in the place of its own system's answerer. Both have a run a seed.
+
+What else can be asked for stands in `rmas.suite.asked`: equal budgets, a price, statements, tables.
+
 Files and folders are seen from where the command runs, as in `rmas eval`. Of a cell's settings the method's win over
 the task's, and those over the suite's.
 """
@@ -32,6 +37,7 @@ from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.config import EvalConfig
 from rmas.eval.task import find_task
 from rmas.spec import load_spec
+from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
 from rmas.tomlfile import TomlFile, read_toml
 from rmas.train.config import AgentConfig, InnerConfig, LoopConfig, OuterConfig
@@ -40,8 +46,9 @@ from rmas.train.config import resolved as resolved_training
 Stage = Literal["inner", "outer", "agent"]
 STAGES: Mapping[str, type[LoopConfig]] = {"inner": InnerConfig, "outer": OuterConfig, "agent": AgentConfig}
 _OWN = ("reference", "seeds", "tasks", "methods")
+_BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
-_SHARED = tuple(name for name in _EVAL if name not in ("task", "solver", "system", "data", "limit"))
+_SHARED = tuple(name for name in _EVAL if name not in ("task", "solver", "system", "answerer", "data", "limit"))
 
 
 class Training(NamedTuple):
@@ -55,13 +62,17 @@ class Training(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One method, with one seed if it is trained, on one task. `training`: what has to be finished before."""
+    """One method, with one seed if it is trained, on one task. `training`: what has to be finished before.
+
+    `place`: what of the settings its bundle then is.
+    """
 
     method: str
     seed: int | None
     task: str
     config: EvalConfig
     training: Training | None
+    place: Literal["system", "answerer"] = "system"
 
     @property
     def name(self) -> str:
@@ -82,6 +93,12 @@ class Suite:
     tasks: tuple[str, ...]
     methods: tuple[str, ...]
     cells: tuple[Cell, ...]
+    asked: Asked
+
+    @property
+    def pairs(self) -> set[tuple[str, str]]:
+        """Every method with every task that it has."""
+        return {(cell.method, cell.task) for cell in self.cells}
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -92,60 +109,94 @@ def load_suite(path: Path) -> Suite:
     """Read and check a suite. Raises ConfigError: file, line, key, fix."""
     file = read_toml(path, ConfigError)
     table = file.table
-    file.only(table, (*_OWN, *_SHARED))
+    file.only(table, (*_OWN, *KEYS, *_SHARED))
     tasks, methods = _tables(file, "tasks"), _tables(file, "methods")
     for name, task in tasks.items():
         file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
     for name, method in methods.items():
-        file.only(method, ("solver", "system", "train", "tasks", *_SHARED), prefix=f"methods.{name}.")
+        file.only(method, ("solver", "system", "train", *_BORROWED, "tasks", *_SHARED), prefix=f"methods.{name}.")
     reference = table.get("reference", next(iter(methods)))
     if reference not in methods:
         raise file.fail("reference", unknown("method", str(reference), methods))
     shared = {key: value for key, value in table.items() if key in _SHARED}
-    cells = [
-        cell for name, method in methods.items() for cell in _cells_of(file, name, method, tasks, shared, _seeds(file))
-    ]
-    return Suite(path=path, reference=str(reference), tasks=tuple(tasks), methods=tuple(methods), cells=tuple(cells))
+    cells = [cell for name in methods for cell in _cells_of(file, name, methods, tasks, shared, _seeds(file))]
+    return Suite(
+        path=path,
+        reference=str(reference),
+        tasks=tuple(tasks),
+        methods=tuple(methods),
+        cells=tuple(cells),
+        asked=read_asked(file, methods, tasks, str(reference)),
+    )
 
 
 def _cells_of(
     file: TomlFile,
     name: str,
-    method: Mapping[str, Any],
+    methods: Mapping[str, Mapping[str, Any]],
     tasks: Mapping[str, Mapping[str, Any]],
     shared: Mapping[str, Any],
     seeds: Sequence[int],
 ) -> list[Cell]:
-    key = f"methods.{name}"
+    key, method = f"methods.{name}", methods[name]
+    teacher, place = _teacher(file, name, methods)
     wanted = method.get("tasks", list(tasks))
     if not isinstance(wanted, list) or not wanted:
         raise file.fail(f"{key}.tasks", f"expected a list of tasks, got {wanted!r}.")
     for task in wanted:
         if task not in tasks:
             raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
-    own = {part: value for part, value in method.items() if part not in ("train", "tasks")}
+    own = {part: value for part, value in method.items() if part not in ("train", "tasks", *_BORROWED)}
     cells = []
-    for seed in seeds if "train" in method else [None]:
-        training = None if seed is None else _training(file, name, method, seed)
+    for seed in [None] if teacher is None else seeds:
+        training = None if seed is None or teacher is None else _training(file, teacher, methods[teacher], seed)
         for task in tasks:
             if task not in wanted:
                 continue
-            settings = {**_trained_with(training), **shared, **tasks[task], **own}
+            told = {} if training is None or place == "answerer" else _told_by(training)
+            settings = {**told, **shared, **tasks[task], **own}
             try:
                 config = EvalConfig(**_fitted(file, EvalConfig, settings, key))
                 found = find_task(config.task)
                 config = resolved(config, found)
             except RmasError as problem:
                 raise file.fail(key, f"on {task}: {problem}") from None
-            cells.append(Cell(name, seed, task, config, training))
+            cells.append(Cell(name, seed, task, config, training, place))
     return cells
 
 
-def _trained_with(training: Training | None) -> dict[str, Any]:
-    """The rounds and latent steps of a training, which its bundle has."""
-    if training is None or not isinstance(training.config, OuterConfig):
-        return {}
-    return {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
+def _teacher(
+    file: TomlFile, name: str, methods: Mapping[str, Mapping[str, Any]]
+) -> tuple[str | None, Literal["system", "answerer"]]:
+    """Whose training `name` answers with (None: nobody's), and what of its settings the bundle is."""
+    method, key = methods[name], f"methods.{name}"
+    named = [part for part in ("train", *_BORROWED) if part in method]
+    if not named:
+        return None, "system"
+    part = named[0]
+    if len(named) > 1:
+        raise file.fail(f"{key}.{named[1]}", f"the method has {part} already. Keep one of them.")
+    if part == "train":
+        return name, "system"
+    other = methods.get(method[part]) if isinstance(method[part], str) else None
+    if other is None or "train" not in other:
+        known = [name for name, table in methods.items() if "train" in table]
+        raise file.fail(f"{key}.{part}", unknown("method that trains", str(method[part]), known))
+    if part == "trained" and "system" in method:
+        raise file.fail(f"{key}.system", f"its system is what {method[part]} has trained. Leave system out.")
+    if part == "answerer" and not (isinstance(other["train"], dict) and other["train"].get("stage") == "agent"):
+        raise file.fail(
+            f"{key}.answerer", f"{method[part]} tunes no agent (stage agent), so it has no answerer to lend."
+        )
+    return method[part], "answerer" if part == "answerer" else "system"
+
+
+def _told_by(training: Training) -> dict[str, Any]:
+    """What of a cell's settings its training says: the system, and the rounds and latent steps that links were for."""
+    told: dict[str, Any] = {"system": training.system}
+    if isinstance(training.config, OuterConfig):
+        told |= {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
+    return told
 
 
 def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -> Training:
@@ -170,8 +221,11 @@ def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -
 
 
 def bundle_of(cell: Cell, out: Path) -> EvalConfig:
-    """The settings of a cell, with the bundle of its training as the system."""
-    return cell.config if cell.training is None else replace(cell.config, system=str(out / cell.training.folder))
+    """The settings of a cell, with the bundle of its training in its place."""
+    if cell.training is None:
+        return cell.config
+    bundle = str(out / cell.training.folder)
+    return replace(cell.config, system=bundle) if cell.place == "system" else replace(cell.config, answerer=bundle)
 
 
 def _fitted(file: TomlFile, cls: type, settings: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -1,58 +1,63 @@
-"""What came out of a suite: each method's accuracy by task and its mean, against the reference, and what it takes.
+"""The tables of a suite, from what is finished: accuracy and cost, and whatever else its file asks for.
 
-A trained method has several seeds: a question's result is then its mean over them, and errors are over questions. The
-mean over tasks counts every task alike; its error is that of independent tasks, and its p is from the paired
-differences (two-sided, normal). Cells that are missing leave a dash, and a method that lacks a task has no mean.
+Cells that are missing leave a dash, and a method that lacks a task has no mean.
 """
 
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from rmas.eval.finished import Run, load_run
-from rmas.eval.paired import holm, pair, paired_difference, permutation_test
+from rmas.eval.paired import holm, paired_difference, permutation_test
+from rmas.eval.plots import draw_grid
 from rmas.eval.record import SUMMARY
 from rmas.eval.report import report
 from rmas.eval.statistics import estimate
-from rmas.eval.tables import Column, make_table, write_table
-from rmas.suite.compare import TRAINED
+from rmas.eval.tables import FORMATS, Column, Table, make_table, write_table
 from rmas.suite.config import Cell, Suite
+from rmas.suite.layout import grid_of, grid_table, layout_table
+from rmas.suite.pool import Found, average, costs, gap, pairs_of, pool
+from rmas.suite.verdicts import budget_table, statements_table
 
 TABLES = "tables"
-_COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_steps", "seconds")
+Costs = Mapping[tuple[str, str], Mapping[str, float]]
 
 
-class Pooled(NamedTuple):
-    """A method on a task: its results by question, one a seed, and the runs behind them."""
+def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
+    """Tables of all that is finished, below `out`: the suite's own, and for each task what `rmas report` writes.
 
-    results: Mapping[str, Sequence[float]]
-    runs: Sequence[Run]
-
-
-def write_overview(suite: Suite, out: Path) -> dict[str, Path]:
-    """Tables of all that is finished, below `out`: one overview, and for each task what `rmas report` writes.
-
-    -> the overview's tables to read, `accuracy` and `cost`; none where nothing is finished.
+    -> the suite's own by name, `accuracy` and `cost` first; none where nothing is finished.
     """
-    found = _pool(suite, out)
+    found = pool(suite, out)
     if not found:
         return {}
-    accuracy = _accuracy(suite, found)
-    costs = _costs(suite, found, out)
-    (out / TABLES).mkdir(parents=True, exist_ok=True)
-    for stem, table in (("accuracy", accuracy), ("cost", costs)):
-        for suffix in (".md", ".csv", ".tex"):
-            write_table(table, out / TABLES / f"{stem}{suffix}")
+    spent, folder = costs(suite, found, out), out / TABLES
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = {"accuracy": _accuracy(suite, found), "cost": _cost(suite, spent)}
+    asked = {"equal": budget_table(suite, spent), "statements": statements_table(suite, found)}
+    tables |= {name: table for name, table in asked.items() if table is not None}
+    for layout in suite.asked.layouts:
+        if layout.is_grid:
+            if not (grid := grid_of(suite, layout, found)).cells:
+                continue
+            tables[layout.name] = grid_table(layout, grid)
+            draw_grid(
+                folder / f"{layout.name}.png",
+                grid.cells,
+                x_label="rounds $R$ at inference",
+                y_label="rounds in training",
+            )
+        else:
+            tables[layout.name] = layout_table(suite, layout, found, spent)
+    for name, table in tables.items():
+        for suffix in FORMATS:
+            write_table(table, folder / f"{name}{suffix}")
     for task in suite.tasks:
         folders = [out / cell.folder for cell in _ordered(suite, task) if (out / cell.folder / SUMMARY).exists()]
         if folders:
-            report(folders, out / TABLES / task)
-    return {stem: out / TABLES / f"{stem}.md" for stem in ("accuracy", "cost")}
+            report(folders, folder / task)
+    return tables
 
 
 def _ordered(suite: Suite, task: str) -> list[Cell]:
@@ -60,25 +65,11 @@ def _ordered(suite: Suite, task: str) -> list[Cell]:
     return sorted((cell for cell in suite.cells if cell.task == task), key=lambda cell: cell.method != suite.reference)
 
 
-def _pool(suite: Suite, out: Path) -> dict[tuple[str, str], Pooled]:
-    """Method and task -> what is finished of them: only where all seeds are."""
-    cells: dict[tuple[str, str], list[Cell]] = {}
-    for cell in suite.cells:
-        cells.setdefault((cell.method, cell.task), []).append(cell)
-    found = {}
-    for key, group in cells.items():
-        if all((out / cell.folder / SUMMARY).exists() for cell in group):
-            runs = [load_run(out / cell.folder) for cell in group]
-            results = {name: [x for run in runs for x in run.results[name]] for name in runs[0].results}
-            found[key] = Pooled(results, runs)
-    return found
-
-
-def _accuracy(suite: Suite, found: Mapping[tuple[str, str], Pooled]) -> Any:
+def _accuracy(suite: Suite, found: Found) -> Table:
     rows = []
     for method in suite.methods:
         row: dict[str, Any] = {"name": method}
-        means, gaps = [], []
+        means = []
         for task in suite.tasks:
             if (pooled := found.get((method, task))) is None:
                 continue
@@ -86,34 +77,24 @@ def _accuracy(suite: Suite, found: Mapping[tuple[str, str], Pooled]) -> Any:
             row |= {task: figures.mean, f"{task}_error": figures.error, f"{task}_n": figures.num_questions}
             row["seeds"] = len(pooled.runs)
             means.append((figures.mean, figures.error))
-            reference = found.get((suite.reference, task))
-            if reference is not None and method != suite.reference:
-                pairs = pair(pooled.results, reference.results, names=(method, suite.reference))
-                gap = paired_difference(pairs)
-                gaps.append((gap.mean, gap.error))
-                row[f"{task}_difference"] = gap.mean
+            pairs = None if method == suite.reference else pairs_of(found, method, suite.reference, task)
+            if pairs is not None:
+                row[f"{task}_difference"] = paired_difference(pairs).mean
                 row[f"{task}_p_unadjusted"] = permutation_test(pairs, generator=np.random.default_rng(0)).p
         if len(means) == len(suite.tasks):
-            row["mean"], row["mean_error"] = _average(means)
-        if len(gaps) == len(suite.tasks):
-            row["gap"], row["gap_error"] = _average(gaps)
-            z = abs(row["gap"]) / row["gap_error"] if row["gap_error"] > 0 else math.inf if row["gap"] else 0.0
-            row["gap_p"] = 2 * (1 - NormalDist().cdf(z))
+            row["mean"], row["mean_error"] = average(means)
+        above = None if method == suite.reference else gap(found, method, suite.reference, suite.tasks)
+        if above is not None:
+            row |= {"gap": above.mean, "gap_error": above.error, "gap_p": above.p}
         rows.append(row)
     for task in suite.tasks:  # Holm: over the methods that were compared on the task
         compared = [row for row in rows if f"{task}_p_unadjusted" in row]
         for row, p in zip(compared, holm([row[f"{task}_p_unadjusted"] for row in compared]), strict=True):
             row[f"{task}_p"] = p
-    return make_table(rows, list(_accuracy_columns(suite, rows)), notes=_notes(suite))
+    return make_table(rows, list(_accuracy_columns(suite, {key for row in rows for key in row})), notes=_notes(suite))
 
 
-def _average(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """The mean of independent means, and its error."""
-    return sum(mean for mean, _ in parts) / len(parts), math.sqrt(sum(error**2 for _, error in parts)) / len(parts)
-
-
-def _accuracy_columns(suite: Suite, rows: Sequence[Mapping[str, Any]]) -> Iterator[Column]:
-    known = {key for row in rows for key in row}
+def _accuracy_columns(suite: Suite, known: set[str]) -> Iterator[Column]:
     yield Column(key="name", title="method", kind="text")
     yield Column(key="seeds", title="seeds", kind="count")
     for task in suite.tasks:
@@ -141,21 +122,17 @@ def _notes(suite: Suite) -> Iterator[str]:
     yield "The mean counts every task alike; its p is two-sided, from the paired differences."
 
 
-def _costs(suite: Suite, found: Mapping[tuple[str, str], Pooled], out: Path) -> Any:
+def _cost(suite: Suite, spent: Costs) -> Table:
     """A question's cost by method and task, and what was trained for it."""
-    rows = []
-    for (method, task), pooled in found.items():
-        row: dict[str, Any] = {"name": method, "task": task}
-        row |= {key: float(np.mean([run.row[key] for run in pooled.runs])) for key in _COSTS}
-        row["tflop"] = float(np.mean([_tflop(run) for run in pooled.runs]))
-        sessions = [session for run in pooled.runs for session in run.summary["sessions"]]
-        row["memory"] = max(session["peak_memory_mib"] for session in sessions)
-        row["parameters"] = _trained_parameters(suite, method, out)
-        rows.append(row)
-    columns = (
+    rows = [{"name": method, "task": task, **row} for (method, task), row in spent.items()]
+    price = suite.asked.price
+    columns = [
         Column(key="name", title="method", kind="text"),
         Column(key="task", title="task", kind="text"),
-        Column(key="parameters", title="trained numbers", kind="count"),
+        Column(key="trained_parameters", title="trained numbers", kind="count"),
+        Column(key="trained_examples", title="examples seen", kind="count"),
+        Column(key="trained_tflop", title="training TFLOP"),
+        Column(key="trained_seconds", title="training s", kind="count"),
         Column(key="prompt_tokens", title="prompt tokens"),
         Column(key="latent_thoughts", title="latents"),
         Column(key="completion_tokens", title="written tokens"),
@@ -163,33 +140,16 @@ def _costs(suite: Suite, found: Mapping[tuple[str, str], Pooled], out: Path) -> 
         Column(key="tflop", title="TFLOP"),
         Column(key="seconds", title="s a question"),
         Column(key="memory", title="peak MiB", kind="count"),
-    )
-    notes = (
+    ]
+    notes = [
         "A question, all turns of all agents. Prompt tokens are counted in every turn, read anew or not.",
         "TFLOP: two operations for each weight and position, the vocabulary head at written tokens; no attention "
         "scores, no links. What prompt heads that are read once save is not in it; seconds show it.",
-    )
+    ]
+    if price is not None:
+        columns.append(Column(key="price", title=f"{price.name} for 1,000"))
+        notes.append(
+            f"Price: {price.name} {price.hour:g} an hour of this machine, {price.million_read:g} a million prompt "
+            f"tokens, {price.million_written:g} a million latents and written tokens."
+        )
     return make_table(rows, columns, notes=notes)
-
-
-def _tflop(run: Run) -> float:
-    """A question's 10^12 operations, from its turns; nan where the summary does not tell the models' sizes."""
-    sizes = run.summary["system"].get("flops")
-    if sizes is None:
-        return math.nan
-    total = 0
-    for group in run.groups.values():
-        for turn in (turn for record in group for turn in record.turns):
-            position, head = sizes[turn["role"]]
-            total += (turn["tokens_in"] + turn["latent_steps"] + turn["tokens_out"]) * position
-            total += turn["tokens_out"] * head
-    return total / len(run.groups) / 1e12
-
-
-def _trained_parameters(suite: Suite, method: str, out: Path) -> int:
-    """How many numbers a method's training has set; the same for each of its seeds."""
-    for training in suite.trainings:
-        path = out / training.folder / TRAINED
-        if training.method == method and path.exists():
-            return int(json.loads(path.read_text(encoding="utf-8"))["parameters"])
-    return 0

@@ -17,13 +17,21 @@ FREE = ("minutes", "save_every")  # when to stop and to save: no number depends 
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the loss
 
 
+class Cost(NamedTuple):
+    """What the steps of a training took. `operations`: those of the first step, times the steps."""
+
+    operations: float
+    seconds: float
+
+
 class TrainResult(NamedTuple):
     """What a training came to. `is_complete`: False where it stopped early and can be resumed."""
 
     steps: int
     figures: Mapping[str, float]
     is_complete: bool
-    num_parameters: int = 0  # that trained
+    num_parameters: int  # that trained
+    cost: Cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +189,12 @@ def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
     rounds = spec.rounds if config.rounds is None else config.rounds
     latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
+    for number in (rounds, *(row[1] for row in config.curriculum)):
+        if number < spec.pattern.least_rounds:
+            raise ConfigError(
+                f"rounds is {number}, but in pattern {spec.pattern.name} nobody is heard before round "
+                f"{spec.pattern.least_rounds}: nothing to train. Use {spec.pattern.least_rounds} or more."
+            )
     for steps in (latent_steps, *(row[2] for row in config.curriculum)):
         if steps == 0:
             raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")

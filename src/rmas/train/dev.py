@@ -129,7 +129,7 @@ def judged(figures: Mapping[str, float]) -> DevResult:
 def outcome(result: FitResult, parameters: Mapping[str, nn.Parameter]) -> TrainResult:
     """What a training of `parameters` came to, where dev figures were `judged`."""
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    return TrainResult(result.steps, figures, result.is_complete, num_trained(parameters))
+    return TrainResult(result.steps, figures, result.is_complete, num_trained(parameters), result.cost)
 
 
 def check_answers(system: System, texts: Iterable[str], *, max_new_tokens: int) -> None:

@@ -74,7 +74,7 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
         finish(system, config, out, result, stage="inner", trained=trained, **counts)
     team.wait()
     figures = trainer.measure() if split.dev else {}
-    return TrainResult(result.steps, figures, result.is_complete, num_trained(trainer.parameters))
+    return TrainResult(result.steps, figures, result.is_complete, num_trained(trainer.parameters), result.cost)
 
 
 def inner_loss(link: Callable[[Tensor], Tensor], h_ND: Tensor, e_ND: Tensor, norm_weight: float = 0.0) -> Tensor:

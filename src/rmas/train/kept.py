@@ -36,14 +36,14 @@ class KeptThoughts:
 
 
 def first_roles(system: System) -> tuple[str, ...]:
-    """The roles whose first turn finds an empty inbox and whose inner link does not train."""
+    """The roles that are heard, whose first turn finds an empty inbox and whose inner link does not train."""
     seen: set[str] = set()
     found = []
     for role in system.pattern.roles:
         inner = system.inner[role]
         is_frozen = not any(parameter.requires_grad for parameter in inner.parameters())
         is_first = not seen & {edge.source for edge in system.pattern.into(role)}
-        if is_frozen and is_first and role != system.pattern.answerer:
+        if is_frozen and is_first and system.pattern.out_of(role):
             found.append(role)
         seen.add(role)
     return tuple(found)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rmas.errors import CheckpointError, NumericsError
-from rmas.train.config import LoopConfig, Report
+from rmas.train.config import Cost, LoopConfig, Report
 from rmas.train.journal import Journal
+from rmas.train.operations import Operations
 from rmas.train.store import Store
 from rmas.train.team import ALONE, Team
 
@@ -41,12 +42,16 @@ class DevResult(NamedTuple):
 
 
 class FitResult(NamedTuple):
-    """`best_step` and `score` are those of the best parameters so far: what a complete run ends with."""
+    """`best_step` and `score` are those of the best parameters so far: what a complete run ends with.
+
+    `cost`: of the steps, over all sessions; dev evaluations are not in it.
+    """
 
     steps: int
     best_step: int
     score: tuple[float, ...]
     is_complete: bool
+    cost: Cost
 
 
 def fit(
@@ -88,13 +93,15 @@ def fit(
             if minutes is not None and team.any(time.monotonic() - began > 60 * minutes):
                 run.save(store)
                 run.take_best()
-                return FitResult(run.done, run.best_step, run.score, is_complete=False)
+                return FitResult(run.done, run.best_step, run.score, is_complete=False, cost=run.cost)
             started = time.monotonic()
             try:
                 result = run.advance(step, clip_groups)
             except NumericsError as problem:
                 raise _keep_batch(out, run.done, problem, batch_of) from None
-            rate = result.tokens / max(time.monotonic() - started, 1e-9)
+            took = max(time.monotonic() - started, 1e-9)
+            run.seconds += took
+            rate = result.tokens / took
             figures = {"loss": result.loss, "tokens_per_second": rate} | dict(result.figures)
             if journal is not None:
                 journal.write(run.done, "step", figures | {"lr": run.rate(run.done - 1)})
@@ -106,7 +113,8 @@ def fit(
                 run.save(store)
         if evaluate is not None:
             run.take_best()
-        return FitResult(run.done, run.best_step if evaluate else run.done, run.score, is_complete=True)
+        best_step = run.best_step if evaluate else run.done
+        return FitResult(run.done, best_step, run.score, is_complete=True, cost=run.cost)
 
 
 def num_trained(parameters: Mapping[str, nn.Parameter]) -> int:
@@ -162,12 +170,17 @@ class _Run:
             foreach=False,
         )
         self.done, self.best_step, self.worse = 0, 0, 0
+        self.operations, self.seconds = 0, 0.0  # of this process's share of the first step; of all steps
         self.score: tuple[float, ...] = ()
         self.best: dict[str, Tensor] = {}
 
     @property
     def is_patience_out(self) -> bool:
         return 0 < self._config.patience <= self.worse
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(float(self.operations) * self._team.size * self.done, self.seconds)
 
     def rate(self, step: int) -> float:
         return learning_rate(self._config, step)
@@ -177,7 +190,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         problem = None
         try:
-            result = step(self.done)
+            result = self._counted(step)
         except NumericsError as found:  # the other processes wait for this one's share: it is not a number
             problem, result = found, StepResult(math.nan, 0)
         loss, tokens = self._team.sum_up(list(self.parameters.values()), result.loss, result.tokens)
@@ -192,6 +205,15 @@ class _Run:
         self.optimizer.step()
         self.done += 1
         return StepResult(loss, tokens, {"gradient_norm": norm} | dict(result.figures))
+
+    def _counted(self, step: Callable[[int], StepResult]) -> StepResult:
+        """The step; the operations of the first one, which stand for every other."""
+        if self.done > 0:
+            return step(self.done)
+        with Operations() as counted:
+            result = step(self.done)
+        self.operations = counted.total
+        return result
 
     def _clip(self, names: list[str]) -> float:
         chosen = [self.parameters[name] for name in names if self.parameters[name].grad is not None]
@@ -222,6 +244,7 @@ class _Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse, "units": self.units}
+        state |= {"operations": self.operations, "seconds": self.seconds}
         store.save(self.done, tensors, state | {"seed": self._config.seed, "frozen": self._frozen})
 
     @torch.no_grad()
@@ -255,6 +278,7 @@ class _Run:
         self.done, self.best_step = done, int(state["best_step"])
         self.score, self.worse = tuple(state["score"]), int(state["worse"])
         self.units = dict(state.get("units", self.units))
+        self.operations, self.seconds = int(state.get("operations", 0)), float(state.get("seconds", 0.0))
 
 
 def _keep_batch(

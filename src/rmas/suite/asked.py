@@ -1,0 +1,166 @@
+"""What a suite wants told beside its overview: equal budgets, a price, statements with verdicts, tables of its own.
+
+[equal]                       # what the trained methods are meant to share with the first, and how nearly
+of = "latent"                 # default: the reference
+trained_parameters = 0.1      # within a tenth
+trained_tflop = 0.5
+
+[price]                       # of a question, in the currency that `name` says
+name = "$"
+hour = 0.8                    # of the machine
+million_read = 0.05           # prompt tokens
+million_written = 0.4         # latents and written tokens
+
+[statements.rounds]
+says = "three rounds beat one"
+better = "latent"
+worse = "latent-r1"
+tasks = ["sums"]              # default: all that both have
+
+[tables.rounds]               # a row a method and figure, a column a task
+says = "Latent and text by rounds"
+methods = ["text-r1", "latent-r1"]
+show = ["accuracy", "seconds", "tokens"]
+against = { latent-r1 = "text-r1" }   # what a gain is a gain over
+grid = false                  # true: training rounds by rounds instead, and a picture
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rmas.errors import unknown
+from rmas.tomlfile import TomlFile
+
+KEYS = ("equal", "price", "statements", "tables")
+# What can be held equal, or shown: its title, and whether a training has it.
+BUDGETS: Mapping[str, str] = {
+    "trained_parameters": "trained numbers",
+    "trained_examples": "examples seen",
+    "trained_tflop": "training TFLOP",
+    "trained_seconds": "training s",
+    "sequential_steps": "sequential steps",
+    "tflop": "TFLOP a question",
+    "seconds": "s a question",
+}
+FIGURES: Mapping[str, str] = {
+    "accuracy": "accuracy, %",
+    "seconds": "s a question",
+    "tokens": "tokens and latents",
+    "written": "latents and written tokens",
+    "sequential_steps": "sequential steps",
+    "tflop": "TFLOP",
+    "price": "price of 1,000",
+}
+
+
+class Price(NamedTuple):
+    name: str = "$"
+    hour: float = 0.0
+    million_read: float = 0.0
+    million_written: float = 0.0
+
+    def of(self, row: Mapping[str, float]) -> float:
+        """A question's, from its row of costs."""
+        written = row["latent_thoughts"] + row["completion_tokens"]
+        tokens = row["prompt_tokens"] * self.million_read + written * self.million_written
+        return row["seconds"] / 3600 * self.hour + tokens / 1e6
+
+
+class Statement(NamedTuple):
+    """One method is better than another. `name` is how verdicts refer to it."""
+
+    name: str
+    says: str
+    better: str
+    worse: str
+    tasks: tuple[str, ...]
+
+
+class Layout(NamedTuple):
+    """A table of the suite's own."""
+
+    name: str
+    says: str
+    methods: tuple[str, ...]
+    show: tuple[str, ...] = ("accuracy",)
+    against: Mapping[str, str] = {}
+    is_grid: bool = False
+
+
+class Asked(NamedTuple):
+    equal: Mapping[str, float]  # budget -> tolerance, relative
+    equal_to: str
+    price: Price | None
+    statements: tuple[Statement, ...]
+    layouts: tuple[Layout, ...]
+
+
+def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str], reference: str) -> Asked:
+    """Read and check these parts of a suite file. Raises ConfigError: file, line, key, fix."""
+    equal = _table(file, "equal", ("of", *BUDGETS))
+    of = str(equal.pop("of", reference))
+    if of not in methods:
+        raise file.fail("equal.of", unknown("method", of, methods))
+    for key, value in equal.items():
+        _number(file, f"equal.{key}", value)
+    price = _table(file, "price", Price._fields)
+    for key, value in price.items():
+        if key != "name":
+            _number(file, f"price.{key}", value)
+    statements = tuple(
+        _statement(file, name, table, methods, tasks) for name, table in _table(file, "statements", None).items()
+    )
+    layouts = tuple(_layout(file, name, table, methods) for name, table in _table(file, "tables", None).items())
+    return Asked(equal, of, Price(**price) if price else None, statements, layouts)
+
+
+def _statement(file: TomlFile, name: str, table: Any, methods: Collection[str], tasks: Collection[str]) -> Statement:
+    key = f"statements.{name}"
+    file.only(table, ("says", "better", "worse", "tasks"), prefix=f"{key}.")
+    for part in ("better", "worse"):
+        _known(file, f"{key}.{part}", [table.get(part)], methods, "method")
+    wanted = _texts(file, f"{key}.tasks", table.get("tasks", list(tasks)))
+    _known(file, f"{key}.tasks", wanted, tasks, "task")
+    says = str(table.get("says", f"{table['better']} beats {table['worse']}"))
+    return Statement(name, says, table["better"], table["worse"], tuple(wanted))
+
+
+def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str]) -> Layout:
+    key = f"tables.{name}"
+    file.only(table, ("says", "methods", "show", "against", "grid"), prefix=f"{key}.")
+    if not name.replace("-", "_").isidentifier():
+        raise file.fail(key, "its name becomes a file's: use letters, digits, - and _.")
+    chosen = _texts(file, f"{key}.methods", table.get("methods", list(methods)))
+    show = _texts(file, f"{key}.show", table.get("show", ["accuracy"]))
+    against = table.get("against", {})
+    if not isinstance(against, dict):
+        raise file.fail(f"{key}.against", f"expected a table of methods, got {against!r}.")
+    _known(file, f"{key}.methods", chosen, methods, "method")
+    _known(file, f"{key}.show", show, FIGURES, "figure")
+    _known(file, f"{key}.against", [*against, *against.values()], methods, "method")
+    return Layout(
+        name, str(table.get("says", name)), tuple(chosen), tuple(show), against, bool(table.get("grid", False))
+    )
+
+
+def _table(file: TomlFile, key: str, known: Sequence[str] | None) -> dict[str, Any]:
+    table = file.table.get(key, {})
+    file.only(table, table if known is None and isinstance(table, dict) else known or (), prefix=f"{key}.")
+    return dict(table)
+
+
+def _texts(file: TomlFile, key: str, value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
+        raise file.fail(key, f"expected a list of names, got {value!r}.")
+    return value
+
+
+def _known(file: TomlFile, key: str, names: Sequence[Any], known: Collection[str], kind: str) -> None:
+    for name in names:
+        if name not in known:
+            raise file.fail(key, unknown(kind, str(name), known))
+
+
+def _number(file: TomlFile, key: str, value: Any) -> None:
+    if type(value) not in (int, float) or value < 0:
+        raise file.fail(key, f"expected a number of 0 or more, got {value!r}.")

@@ -1,0 +1,124 @@
+"""What is finished of a suite, by method and task, with its costs; and how two methods differ over tasks.
+
+A trained method has several seeds: a question's result is then its mean over them, and errors are over questions. The
+mean over tasks counts every task alike; its error is that of independent tasks, and its p is from the paired
+differences (two-sided, normal).
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from rmas.eval.finished import Run, load_run
+from rmas.eval.paired import Pairs, pair, paired_difference
+from rmas.eval.record import SUMMARY
+from rmas.suite.compare import TRAINED
+from rmas.suite.config import Cell, Suite
+
+COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_steps", "seconds")
+_TRAINING = ("parameters", "examples", "tflop", "seconds")
+
+
+class Pooled(NamedTuple):
+    """A method on a task: its results by question, one a seed, and the runs behind them."""
+
+    results: Mapping[str, Sequence[float]]
+    runs: Sequence[Run]
+
+
+Found = Mapping[tuple[str, str], Pooled]
+
+
+class Gap(NamedTuple):
+    """How much one method is above another, as a share; `p` two-sided."""
+
+    mean: float
+    error: float
+
+    @property
+    def p(self) -> float:
+        if self.error > 0:
+            return 2 * (1 - NormalDist().cdf(abs(self.mean) / self.error))
+        return 0.0 if self.mean else 1.0
+
+
+def pool(suite: Suite, out: Path) -> Found:
+    """Method and task -> what is finished of them: only where all seeds are."""
+    cells: dict[tuple[str, str], list[Cell]] = {}
+    for cell in suite.cells:
+        cells.setdefault((cell.method, cell.task), []).append(cell)
+    found = {}
+    for key, group in cells.items():
+        if all((out / cell.folder / SUMMARY).exists() for cell in group):
+            runs = [load_run(out / cell.folder) for cell in group]
+            results = {name: [x for run in runs for x in run.results[name]] for name in runs[0].results}
+            found[key] = Pooled(results, runs)
+    return found
+
+
+def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
+    """Their results on the same questions; None where one of them is missing."""
+    mine, theirs = found.get((method, task)), found.get((other, task))
+    if mine is None or theirs is None:
+        return None
+    return pair(mine.results, theirs.results, names=(method, other))
+
+
+def average(parts: Sequence[tuple[float, float]]) -> Gap:
+    """The mean of independent means, and its error."""
+    errors = math.sqrt(sum(error**2 for _, error in parts))
+    return Gap(sum(mean for mean, _ in parts) / len(parts), errors / len(parts))
+
+
+def gap(found: Found, method: str, other: str, tasks: Sequence[str]) -> Gap | None:
+    """By how much `method` is above `other` on the mean of `tasks`; None where one is missing."""
+    parts = []
+    for task in tasks:
+        if (pairs := pairs_of(found, method, other, task)) is None:
+            return None
+        difference = paired_difference(pairs)
+        parts.append((difference.mean, difference.error))
+    return average(parts)
+
+
+def costs(suite: Suite, found: Found, out: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """What a question costs, on average over the seeds, and what was trained for it."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for (method, task), pooled in found.items():
+        row = {key: float(np.mean([run.row[key] for run in pooled.runs])) for key in COSTS}
+        row["tflop"] = float(np.mean([_tflop(run) for run in pooled.runs]))
+        sessions = [session for run in pooled.runs for session in run.summary["sessions"]]
+        row["memory"] = max(session["peak_memory_mib"] for session in sessions)
+        if suite.asked.price is not None:
+            row["price"] = 1000 * suite.asked.price.of(row)
+        rows[method, task] = row | _training_costs(suite, method, out)
+    return rows
+
+
+def _tflop(run: Run) -> float:
+    """A question's 10^12 operations, from its turns; nan where the summary does not tell the models' sizes."""
+    sizes = run.summary["system"].get("flops")
+    if sizes is None:
+        return math.nan
+    total = 0
+    for group in run.groups.values():
+        for turn in (turn for record in group for turn in record.turns):
+            position, head = sizes[turn["role"]]
+            total += (turn["tokens_in"] + turn["latent_steps"] + turn["tokens_out"]) * position
+            total += turn["tokens_out"] * head
+    return total / len(run.groups) / 1e12
+
+
+def _training_costs(suite: Suite, method: str, out: Path) -> dict[str, float]:
+    """What the training behind a method took, on average over its seeds; 0 where there is none."""
+    folders = {cell.training.folder for cell in suite.cells if cell.method == method and cell.training is not None}
+    facts = [json.loads((out / folder / TRAINED).read_text(encoding="utf-8")) for folder in sorted(folders)]
+    return {
+        f"trained_{key}": float(np.mean([each.get(key, math.nan) for each in facts])) if facts else 0.0
+        for key in _TRAINING
+    }

@@ -1,0 +1,125 @@
+"""Statements of a suite with their verdicts, and budgets that are not as equal as they were meant to be."""
+
+import math
+from collections.abc import Iterator, Mapping
+from statistics import NormalDist
+from typing import Any
+
+from rmas.eval.paired import holm
+from rmas.eval.tables import Column, Table, make_table
+from rmas.suite.asked import BUDGETS
+from rmas.suite.config import Suite
+from rmas.suite.pool import Found, gap
+
+HOLDS, FAILS, UNKNOWN, MISSING = "holds", "does not hold", "cannot be told at this n", "not measured"
+_ALPHA, _POWER = 0.05, 0.8
+
+
+def statements_table(suite: Suite, found: Found) -> Table | None:
+    """A row a statement: the paired difference on the mean of its tasks, p by Holm over all, and the verdict."""
+    rows: list[dict[str, Any]] = []
+    for statement in suite.asked.statements:
+        tasks = [task for task in statement.tasks if {(statement.better, task), (statement.worse, task)} <= suite.pairs]
+        row: dict[str, Any] = {"name": statement.name, "says": statement.says, "tasks": len(tasks)}
+        row |= {"better": statement.better, "worse": statement.worse}
+        difference = gap(found, statement.better, statement.worse, tasks) if tasks else None
+        if difference is not None:
+            row |= {"gap": difference.mean, "gap_error": difference.error, "p_unadjusted": difference.p}
+            row["least"] = _least(difference.error)
+            row["n"] = sum(len(found[statement.better, task].results) for task in tasks)
+        rows.append(row)
+    if not rows:
+        return None
+    told = [row for row in rows if "gap" in row]
+    for row, p in zip(told, holm([row["p_unadjusted"] for row in told]), strict=True):
+        row["p"] = p
+    for row in rows:
+        row["verdict"] = verdict(row.get("gap"), row.get("p"))
+    columns = [
+        Column(key="name", title="statement", kind="text"),
+        Column(key="says", title="", kind="text"),
+        Column(key="better", title="better", kind="text"),
+        Column(key="worse", title="than", kind="text"),
+        Column(key="tasks", title="tasks", kind="count"),
+    ]
+    if told:
+        columns += [
+            Column(key="n", title="n", kind="count"),
+            Column(key="gap", title="difference, points", kind="percent", error="gap_error", is_signed=True),
+            Column(key="p", title="p", kind="p"),
+            Column(key="p_unadjusted"),
+            Column(key="least", title="would be seen from", kind="percent"),
+        ]
+    columns.append(Column(key="verdict", title="verdict", kind="text"))
+    says = [f"{row['name']}: {row['says']}." for row in rows]
+    return make_table(rows, columns, notes=[*says, _STATEMENTS_NOTE])
+
+
+def verdict(difference: float | None, p: float | None) -> str:
+    if difference is None or p is None:
+        return MISSING
+    if p >= _ALPHA:
+        return UNKNOWN
+    return HOLDS if difference > 0 else FAILS
+
+
+def budget_table(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, float]]) -> Table | None:
+    """A row a method: each budget as a share of the one it is meant to equal, and which are not equal."""
+    equal = suite.asked.equal
+    of = {key: value for key, value in _budgets(suite, costs, suite.asked.equal_to).items() if key in equal}
+    if not equal or not of:
+        return None
+    rows: list[dict[str, Any]] = []
+    for method in suite.methods:
+        own = _budgets(suite, costs, method)
+        if not own or (not own["trained_parameters"] and all(key.startswith("trained_") for key in equal)):
+            continue
+        row: dict[str, Any] = {"name": method}
+        off = []
+        for key, tolerance in equal.items():
+            row[key] = own[key]
+            if key.startswith("trained_") and not own["trained_parameters"]:
+                continue  # what is not trained has no training to match
+            ratio = row[f"{key}_ratio"] = own[key] / of[key] if of[key] else math.nan
+            if not 1 / (1 + tolerance) - 1e-9 <= ratio <= 1 + tolerance + 1e-9:
+                off.append(f"{BUDGETS[key]} {ratio:.2f} times")
+        row["verdict"] = "; ".join(off) or "equal"
+        rows.append(row)
+    columns = [Column(key="name", title="method", kind="text")]
+    for key in equal:
+        columns.append(Column(key=key, title=BUDGETS[key]))
+        if any(f"{key}_ratio" in row for row in rows):
+            columns.append(Column(key=f"{key}_ratio", title="ratio"))
+    columns.append(Column(key="verdict", title=f"against {suite.asked.equal_to}", kind="text"))
+    meant = ", ".join(f"{BUDGETS[key]} within {100 * tolerance:g} %" for key, tolerance in equal.items())
+    return make_table(rows, columns, notes=[f"Meant to be equal: {meant}.", _BUDGET_NOTE])
+
+
+def unequal(table: Table) -> Iterator[str]:
+    """A line for each method whose budgets are not equal."""
+    for row in table.rows:
+        if row[-1].text != "equal":
+            yield f"{row[0].text}: {row[-1].text} {table.header[-1].removeprefix('against ')}'s"
+
+
+def _budgets(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, float]], method: str) -> dict[str, float]:
+    """Its budgets, on average over the tasks that it has."""
+    rows = [costs[method, task] for task in suite.tasks if (method, task) in costs]
+    return {key: sum(row[key] for row in rows) / len(rows) for key in BUDGETS} if rows else {}
+
+
+def _least(error: float) -> float:
+    """The true difference that a test with this standard error would find with 80 % power."""
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - _ALPHA / 2) + normal.inv_cdf(_POWER)) * error
+
+
+_STATEMENTS_NOTE = (
+    "Difference: on the mean of the tasks, paired by question; p two-sided, Holm-adjusted over the statements. "
+    f"{HOLDS}, {FAILS}: p < {_ALPHA:g}, in favour or against. Would be seen from: with {_POWER:.0%} power, before "
+    "adjusting."
+)
+_BUDGET_NOTE = (
+    "Figures are means over tasks and seeds. Training TFLOP: matrix products of the first step, forward, backward and "
+    "recomputed, times the steps; extraction of states and dev evaluations are not in it."
+)

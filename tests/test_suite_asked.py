@@ -1,0 +1,175 @@
+"""What a suite asks to be told: statements and their verdicts, equal budgets, prices, tables of its own, a grid."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rmas.suite.config import load_suite
+from rmas.suite.layout import grid_of, grid_table
+from rmas.suite.overview import write_overview
+from rmas.suite.pool import Gap, Pooled, gap
+from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
+from suite_zoo import GYM, TASKS, adders, run, suite_of
+
+ASKED = """
+[price]
+hour = 36.0
+million_read = 1.0
+million_written = 2.0
+[statements.more]
+says = "all is more than half"
+better = "adder"
+worse = "half"
+[statements.less]
+better = "half"
+worse = "adder"
+tasks = ["sums"]
+[statements.none]
+better = "adder"
+worse = "again"
+[tables.both]
+says = "Whole and half"
+methods = ["half", "adder"]
+show = ["accuracy", "tokens", "price"]
+against = { adder = "half" }
+"""
+TRAINED = f"""
+[methods.r1]
+system = "tiny"
+train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, rounds = 1, latent_steps = 2, batch_size = 2 }}
+[methods.r1-r2]
+trained = "r1"
+rounds = 2
+[methods.r2]
+system = "tiny"
+train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, rounds = 2, latent_steps = 2, batch_size = 2 }}
+[methods.plain]
+solver = "single"
+system = "tiny"
+[equal]
+of = "r1"
+trained_parameters = 0.1
+sequential_steps = 0.5
+[tables.landscape]
+methods = ["r1", "r1-r2", "r2", "plain"]
+grid = true
+"""
+
+
+def pooled(*results: float) -> Pooled:
+    return Pooled({str(i): [x] for i, x in enumerate(results)}, ())
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """A finished suite of two solvers, one of them twice."""
+    adders(tmp_path)
+    path = tmp_path / "suite.toml"
+    twice = f'[methods.again]\nsolver = "{tmp_path}/adder.py"\n'
+    path.write_text(path.read_text(encoding="utf-8") + twice + ASKED, encoding="utf-8")
+    suite = load_suite(path)
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_each_statement_has_its_verdict(told: Path) -> None:
+    more, less, none = rows_of(told / "tables/statements.csv")
+    assert [row["verdict"] for row in (more, less, none)] == ["holds", "does not hold", "cannot be told at this n"]
+    accuracy = {row["name"]: row for row in rows_of(told / "tables/accuracy.csv")}
+    assert float(more["gap"]) == pytest.approx(float(accuracy["adder"]["gap"]))
+    assert (float(none["gap"]), float(none["p_unadjusted"])) == (0.0, 1.0)
+    assert (more["tasks"], less["tasks"], more["n"]) == ("2", "1", "20")
+    text = (told / "tables/statements.md").read_text(encoding="utf-8")
+    assert "more: all is more than half." in text
+    assert "less: half beats adder." in text
+
+
+def test_a_table_of_its_own_shows_figures_and_gains(told: Path) -> None:
+    rows = rows_of(told / "tables/both.csv")
+    assert [(row["name"], row["figure"]) for row in rows[:3]] == [
+        ("half", "accuracy, %"),
+        ("half", "tokens and latents"),
+        ("half", "price of 1,000"),
+    ]
+    adder = rows[3]
+    assert adder["sums"].startswith("100.0")
+    assert adder["gain"].startswith("+")
+    assert rows[4]["gain"] == "1.00×"
+    assert rows[4]["mean"] == "4"  # three tokens read, one written
+    assert "Whole and half. n: sums 12, more 8." in (told / "tables/both.md").read_text(encoding="utf-8")
+
+
+def test_a_price_is_that_of_the_machine_and_of_the_tokens(told: Path) -> None:
+    for row in rows_of(told / "tables/cost.csv"):
+        expected = 1000 * (float(row["seconds"]) * 36 / 3600 + (3 * 1.0 + 1 * 2.0) / 1e6)
+        assert float(row["price"]) == pytest.approx(expected)
+
+
+def test_a_verdict_needs_a_difference_that_is_there() -> None:
+    assert verdict(0.1, 0.01) == "holds"
+    assert verdict(-0.1, 0.01) == "does not hold"
+    assert verdict(0.1, 0.05) == "cannot be told at this n"
+    assert verdict(None, None) == "not measured"
+
+
+def test_a_gap_counts_tasks_alike_whatever_their_size() -> None:
+    found = {
+        ("a", "x"): pooled(1, 1),
+        ("b", "x"): pooled(0, 0),
+        ("a", "y"): pooled(0, 1, 0, 1),
+        ("b", "y"): pooled(0, 1, 0, 1),
+    }
+    assert gap(found, "a", "b", ["x", "y"]) == Gap(0.5, 0.0)
+    assert Gap(0.5, 0.0).p == 0
+    assert gap(found, "a", "b", ["x", "z"]) is None
+
+
+def test_a_statement_that_nothing_finished_speaks_to_is_not_measured(tmp_path: Path) -> None:
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    suite = suite_of(tmp_path, text + '[statements.x]\nbetter = "adder"\nworse = "half"\n')
+    table = statements_table(suite, {})
+    assert table is not None
+    assert table.rows[0][-1].text == "not measured"
+
+
+def costs_of(suite_methods: Sequence[str], **changes: dict[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+    plain = {"trained_parameters": 100.0, "trained_examples": 8.0, "trained_tflop": 1.0, "trained_seconds": 2.0}
+    plain |= {"sequential_steps": 10.0, "tflop": 1.0, "seconds": 1.0}
+    return {(name, task): plain | changes.get(name, {}) for name in suite_methods for task in ("sums", "more")}
+
+
+def test_budgets_that_are_not_equal_are_named(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS + TRAINED)
+    costs = costs_of(
+        suite.methods, r2={"trained_parameters": 111.0}, plain={"trained_parameters": 0.0, "sequential_steps": 4.0}
+    )
+    table = budget_table(suite, costs)
+    assert table is not None
+    assert [row[-1].text for row in table.rows] == [
+        "equal",
+        "equal",
+        "trained numbers 1.11 times",
+        "sequential steps 0.40 times",  # nothing is trained, so there are no trained numbers to match
+    ]
+    assert next(unequal(table)) == "r2: trained numbers 1.11 times r1's"
+    assert "trained numbers within 10 %, sequential steps within 50 %" in table.to_markdown()
+
+
+def test_the_grid_is_training_rounds_by_rounds(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS + TRAINED)
+    (layout,) = suite.asked.layouts
+    found = {(name, task): pooled(1, 0, 0, 0) for name in ("r1", "plain") for task in ("sums", "more")}
+    found |= {("r1-r2", task): pooled(1, 1, 0, 0) for task in ("sums", "more")}
+    found |= {("r2", "sums"): pooled(1, 1, 1, 1)}  # its other task is not finished
+    grid = grid_of(suite, layout, found)
+    assert {place: mean for place, (mean, _) in grid.cells.items()} == {(1, 1): 0.25, (1, 2): 0.5}
+    assert "R = 2, %" in grid_table(layout, grid).to_markdown()
