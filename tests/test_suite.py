@@ -182,7 +182,10 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + "[methods.a]\ntasks = ['sum']", "methods.a.tasks: unknown task 'sum'"),
         (TASKS + "[methods.a]\ntasks = []", "methods.a.tasks: expected a list of tasks, got []"),
         (TASKS + "[methods.'a b']\n", "methods.a b: its name becomes a folder's"),
-        (TASKS + "[methods.a]\ntrain = 3", "methods.a.train: expected a table with a stage (inner, outer, agent)"),
+        (
+            TASKS + "[methods.a]\ntrain = 3",
+            "methods.a.train: expected a table with a stage (inner, outer, agent, prompt)",
+        ),
         (TASKS + "[methods.a]\ntrain = { stage = 'outer' }", "methods.a.train: names no data."),
         (TASKS + "[methods.a]\ntrain = { stage = 'outer', data = 'x', rank = 1 }", "train.rank: unknown key 'rank'"),
         (TASKS + "[methods.a]\ntrain = { stage = 'agent', data = 'x', rank = 0 }", "rank is 0, expected 1 or more"),

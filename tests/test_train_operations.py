@@ -1,7 +1,10 @@
 """Operations are counted as they run: forward, backward, inside a function of our own, and again in a checkpoint."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -20,6 +23,13 @@ def test_a_linear_map_takes_two_operations_a_weight_and_row_and_as_many_for_each
     with Operations() as counted:
         y_NE.sum().backward()
     assert counted.total == 2 * FORWARD
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_what_keeps_no_gradient_counts_as_well(mode: Callable[[], AbstractContextManager[None]]) -> None:
+    with mode(), Operations() as counted:
+        nn.Linear(D, E)(torch.randn(N, D))
+    assert counted.total == FORWARD
 
 
 def test_a_frozen_map_takes_no_gradient_of_its_weights() -> None:

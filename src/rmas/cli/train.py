@@ -17,11 +17,11 @@ from rmas.errors import ConfigError
 if TYPE_CHECKING:
     from rmas.spec import SystemSpec
     from rmas.system import System
-    from rmas.train.config import AgentConfig, DataConfig, InnerConfig, OuterConfig, TrainResult
+    from rmas.train.config import AgentConfig, DataConfig, InnerConfig, OuterConfig, PromptConfig, TrainResult
 
 train = typer.Typer(
     name="train",
-    help="Train the links of a system: inner, then outer. Or its answerer alone: agent.",
+    help="Train the links of a system: inner, then outer. Or its answerer alone: agent, or prompt.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -133,9 +133,38 @@ def agent(
     _tell(result, out)
 
 
+@train.command()
+def prompt(
+    system: _System,
+    out: _Out,
+    data: _Data = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    resume: _Resume = False,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    cache: CacheOption = None,
+) -> None:
+    """Rewrite the system text of a system's answerer on its own, by TextGrad: a baseline that trains no number."""
+    from rmas.configfile import load_config
+    from rmas.spec import load_spec
+    from rmas.train.config import PromptConfig
+
+    spec = load_spec(system).placed(device=device, dtype=dtype)
+    settings = load_config(PromptConfig, config, sets or (), data=data)
+    spec = spec.alone() if spec.roles else spec
+    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
+
+    from rmas.train.wording import train_prompt
+
+    with _resumable(out), training_progress() as report:
+        result = train_prompt(loaded, settings, out, resume=resume, report=report)
+    _tell(result, out)
+
+
 def _begin(
     spec: "SystemSpec",
-    config: "InnerConfig | OuterConfig | AgentConfig",
+    config: "InnerConfig | OuterConfig | AgentConfig | PromptConfig",
     out: Path,
     *,
     resume: bool,

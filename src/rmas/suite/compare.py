@@ -29,12 +29,14 @@ from rmas.train.config import FREE as TRAINING_FREE
 from rmas.train.config import TrainResult
 from rmas.train.inner import train_inner
 from rmas.train.outer import train_outer
+from rmas.train.wording import train_prompt
 
 FAILED, TRAINED = "failed.json", "trained.json"
 TRAINERS: Mapping[str, Callable[..., TrainResult]] = {
     "inner": train_inner,
     "outer": train_outer,
     "agent": train_agent,
+    "prompt": train_prompt,
 }
 
 
@@ -107,7 +109,7 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
                 raise ConfigError(f"{out}: trained on {made_with}, now {training.system}. Use a new folder.")
             return
     spec = load_spec(training.system).placed(device=machine.device, dtype=machine.dtype)
-    spec = spec.alone() if training.stage == "agent" else spec
+    spec = spec.alone() if training.stage in ("agent", "prompt") else spec
     config = training.config
     system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
     result = TRAINERS[training.stage](system, config, out, resume=resume, report=report)

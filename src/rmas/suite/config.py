@@ -40,11 +40,17 @@ from rmas.spec import load_spec
 from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
 from rmas.tomlfile import TomlFile, read_toml
-from rmas.train.config import AgentConfig, InnerConfig, LoopConfig, OuterConfig
+from rmas.train.config import AgentConfig, InnerConfig, OuterConfig, PromptConfig
 from rmas.train.config import resolved as resolved_training
 
-Stage = Literal["inner", "outer", "agent"]
-STAGES: Mapping[str, type[LoopConfig]] = {"inner": InnerConfig, "outer": OuterConfig, "agent": AgentConfig}
+Stage = Literal["inner", "outer", "agent", "prompt"]
+StageConfig = InnerConfig | OuterConfig | AgentConfig | PromptConfig
+STAGES: Mapping[str, type[StageConfig]] = {
+    "inner": InnerConfig,
+    "outer": OuterConfig,
+    "agent": AgentConfig,
+    "prompt": PromptConfig,
+}
 _OWN = ("reference", "seeds", "tasks", "methods")
 _BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
@@ -57,7 +63,7 @@ class Training(NamedTuple):
     method: str
     stage: Stage
     system: str
-    config: LoopConfig
+    config: StageConfig
     folder: Path
 
 

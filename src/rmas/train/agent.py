@@ -6,28 +6,25 @@ Its adapter may be named by any role that has the same model, such as the answer
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import tomli_w
 import torch
 
 from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
 from rmas.engine import LatentChannel, check_lengths
-from rmas.errors import CheckpointError, ConfigError
-from rmas.prompt import PACKS, known_packs
+from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
 from rmas.system import System
+from rmas.train.alone import keep_alone
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, judged, longest_answer, measure, outcome
 from rmas.train.frozen import frozen_digest
-from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import Unrolled, backward, unroll
 from rmas.train.team import join_team
-from rmas.wholefile import write_whole
 
-ADAPTER, MODEL, PROMPTS = "adapter", "model", "prompts"  # folders of a bundle
+ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
 _ALONE = LatentChannel(latent_steps=0)
 
 
@@ -117,39 +114,21 @@ def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: S
 
 
 def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> None:
-    """The bundle: the weights, a system file that names them, curves, and a few words beside it."""
-    (role,), spec = system.pattern.roles, system.spec
-    backbone, source = system.backbones[role], spec.roles[role].source
-    entry = {"backbone": str(source.path) if source.path is not None else source.name}
+    """The bundle: the weights, and a system file that names them."""
+    (backbone,) = system.backbones.values()
     if config.method == "lora":
         save_adapter(backbone, out / ADAPTER)
-        entry["adapter"] = ADAPTER
+        entry = {"adapter": ADAPTER}
     else:
         save_weights(backbone, out / MODEL)
-        entry["backbone"] = f"./{MODEL}"
-    is_shipped = spec.pack.name in known_packs()
-    table: dict[str, Any] = {"pattern": "solo", "prompts": spec.pack.name if is_shipped else PROMPTS}
-    table |= {"solver": "single", "inner": "linear", "start": "identity", "max_new_tokens": config.max_new_tokens}
-    table |= {"roles": {role: entry}}
-    draw_curves(out)
-    try:
-        if not is_shipped:
-            _keep_prompts(spec.pack.path, out / PROMPTS)
-        write_whole(out / "system.toml", tomli_w.dumps(table))
-        write_whole(out / "README.md", _card(system, config, tuned))
-    except OSError as problem:
-        raise CheckpointError(
-            f"{out}: cannot be written ({problem.strerror}). Free some room or check the path."
-        ) from None
-
-
-def _keep_prompts(path: Path, folder: Path) -> None:
-    """A wording of the user's own, as a pack for the one pattern. Raises OSError."""
-    folder.mkdir(exist_ok=True)
-    own = path.with_name("tasks.toml")
-    tasks = own if own.exists() else PACKS / "native" / "tasks.toml"
-    for source, name in ((path, "solo.toml"), (tasks, "tasks.toml")):
-        write_whole(folder / name, source.read_text(encoding="utf-8"))
+        entry = {"backbone": f"./{MODEL}"}
+    keep_alone(
+        system.spec,
+        out,
+        entry=entry,
+        max_new_tokens=config.max_new_tokens,
+        card=_card(system, config, tuned),
+    )
 
 
 def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:

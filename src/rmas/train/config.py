@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
 
 from rmas.designs import SOFT_TOKEN, STARTS
 from rmas.errors import ConfigError, unknown
@@ -18,7 +18,7 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, to
 
 
 class Cost(NamedTuple):
-    """What the steps of a training took. `operations`: those of the first step, times the steps."""
+    """What the steps of a training took. `operations`: where steps are alike those of the first, times the steps."""
 
     operations: float
     seconds: float
@@ -183,6 +183,29 @@ class AgentConfig(LoopConfig):
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None:
             raise ConfigError(f"start is {self.start}, but an agent alone has no links to start. Leave it out.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptConfig(DataConfig):
+    """The prompt stage: a system's answerer alone, its system text rewritten by TextGrad. Nothing else changes."""
+
+    dev: int = 50
+    steps: int = 12
+    batch_size: int = 3  # questions whose answers are criticised in a step
+    seed: int = 42
+    feedback_tokens: int = 256  # of a criticism, and of a new text
+    temperature: float = 0.7  # of both
+    by_length: bool = False
+    max_new_tokens: int = 32  # of an answer
+    dev_batch: int = 32
+    start: ClassVar[None] = None  # no links
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("dev", "steps", "batch_size", "feedback_tokens", "max_new_tokens", "dev_batch"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 or more")
 
 
 def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:

@@ -25,8 +25,11 @@ class Operations(TorchDispatchMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         options = dict(kwargs or {})
-        out = func(*args, **options)
         count = cast("Callable[..., int] | None", flop_registry.get(func._overloadpacket))
-        if count is not None:
-            self.total += count(*args, **options, out_val=out)
+        if count is None:
+            with self:  # in inference mode a linear map comes whole, and has to be taken apart
+                parts = func.decompose(*args, **options)
+            return func(*args, **options) if parts is NotImplemented else parts
+        out = func(*args, **options)
+        self.total += count(*args, **options, out_val=out)
         return out
