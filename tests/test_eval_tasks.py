@@ -481,6 +481,39 @@ def test_repeated_items_of_a_small_generator_are_left_out() -> None:
     assert len(texts) == len(set(texts)) < 200
 
 
+def test_a_deal_is_a_task_whose_facts_are_private_context() -> None:
+    name = "deal:number_sorting?size=6&seed=5&to=pro,con&kind=search"
+    task = find_task(name)
+    assert (task.name, task.size, task.format, task.kind) == (name, 6, "exact", "search")
+    samples = load_samples(task)
+    assert samples == load_samples(task)
+    whole = load_samples(find_task(name.replace("kind=search", "form=whole")))
+    for sample, twin in zip(samples, whole, strict=True):
+        assert sample.id == twin.id
+        assert set(sample.question.context) == {"pro", "con"}
+        assert (sample.question.kind, twin.question.kind) == ("search", "open")
+        assert not twin.question.context
+        for told in sample.question.context.values():
+            numbers = told.removeprefix("Numbers: ").split(", ")
+            assert all(number in twin.question.text for number in numbers)
+            assert all(number not in sample.question.text for number in numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("deal:number_sortin", "unknown deal 'number_sortin'"),
+        ("deal:number_sorting?kind=serch", "unknown task kind 'serch'"),
+        ("deal:number_sorting?size=0", "deal:number_sorting: size is 0, expected 1 or more"),
+        ("deal", "unknown task 'deal'"),
+    ],
+)
+def test_a_deal_that_does_not_fit_is_one_line(name: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as told:
+        find_task(name)
+    assert problem in str(told.value)
+
+
 # Documents
 
 
@@ -490,6 +523,8 @@ def test_the_table_of_the_document_is_the_table_of_tasks() -> None:
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     rows = {name.strip("`"): others for name, *others in cells}
     gym = rows.pop("reasoning_gym:FAMILY")
+    deal = rows.pop("deal:FAMILY")
+    assert deal[1:5] == gym[1:5]
     assert list(rows) == list(TASKS)
     for task in [*TASKS.values(), find_task("reasoning_gym:chain_sum")]:
         source, split, size, format, budget, _ = rows.get(task.name, gym)

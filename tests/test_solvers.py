@@ -136,6 +136,31 @@ def test_another_answerer_takes_the_place_of_the_systems_own(tmp_path: Path) -> 
     solver.solve([Question(text="why?")])
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("single", {"solver"}), ("text", {"planner", "solver"}), ("moa", {"planner", "solver"})]
+)
+def test_a_private_context_is_read_by_its_role_whatever_the_solver_calls_it(name: str, wanted: set[str]) -> None:
+    """A single agent is told what the answerer is told; the proposers of every layer what their agent is."""
+    question = Question(text="why?", context={"planner": "PLANNED", "solver": "SOLVED"})
+    solver = open_solver("tiny", RunConfig(rounds=2, message_tokens=2), GREEDY, solver=name)
+    assert isinstance(solver, RecursiveSolver)
+    solver.check([question])
+    system = solver.system
+    told: dict[str, list[str]] = {"planner": [], "solver": []}
+    for role in system.pattern.roles:
+        prompt = system.render(role, question, frozenset())
+        ids = [*prompt.head, *(i for part in prompt.body if not isinstance(part, Slot) for i in part)]
+        text = system.backbones[role].decode(ids)
+        for holder, words in question.context.items():
+            if words in text:
+                told[holder].append(role)
+    assert {holder for holder, readers in told.items() if readers} == wanted
+    if name == "moa":
+        assert told == {"planner": ["planner_1", "planner_2"], "solver": ["solver_1", "solver_2", "aggregator"]}
+    with pytest.raises(QuestionError, match="unknown role 'plannr'"):
+        solver.check([Question(text="why?", context={"plannr": "x"})])
+
+
 def test_a_solver_of_ones_own_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "shouting.py"
     path.write_text(OWN, encoding="utf-8")

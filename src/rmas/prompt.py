@@ -110,12 +110,16 @@ class ChatTokenizer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptPack:
-    """The wording of one pattern: per task kind two texts (`brief`, `answer`), per role and kind a RoleText."""
+    """The wording of one pattern: per task kind two texts (`brief`, `answer`), per role and kind a RoleText.
+
+    `holders`: the role whose private context a role is told, where that is not its own name.
+    """
 
     name: str
     path: Path
     tasks: Mapping[str, Mapping[str, str]]
     roles: Mapping[tuple[str, str], RoleText]
+    holders: Mapping[str, str] = field(default_factory=dict)
 
     def slots(self, role: str) -> tuple[str, ...]:
         """The sources whose messages `role` has a place for, in the order of the prompt."""
@@ -124,7 +128,8 @@ class PromptPack:
     def render(self, role: str, question: Question, tokenizer: ChatTokenizer, *, filled: frozenset[str]) -> Prompt:
         """The prompt of `role` with the slots of `filled`; sections of other slots are left out."""
         text = self.roles[role, question.kind]
-        words = {"question": question.text, "context": question.context.get(role, ""), **self.tasks[question.kind]}
+        told = question.context.get(self.holders.get(role, role), "")
+        words = {"question": question.text, "context": told, **self.tasks[question.kind]}
         content = _join(text.sections, words, filled)
         return _tokenize(text.system, content, tokenizer, cue=f"{role.capitalize()}:")
 

@@ -57,6 +57,7 @@ class SystemSpec:
     max_new_tokens: int = 256
     message_tokens: int = 64
     solver: str = "recursive"
+    team: tuple[str, ...] = ()  # roles of what it was made of: a question may hold a context for them
     table: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -91,17 +92,19 @@ class SystemSpec:
     def alone(self) -> "SystemSpec":
         """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped.
 
-        A system of one agent keeps its own wording.
+        A system of one agent keeps its own wording. It is told what its answerer is told, and nobody else.
         """
         pattern, answerer = load_pattern("solo"), self.pattern.answerer
         is_alone = self.pattern.roles == pattern.roles
         shipped = self.pack.name if self.pack.name in known_packs() else "native"
+        pack = self.pack if is_alone else load_pack(shipped, pattern.name)
         return replace(
             self,
             name=f"{self.name}:{answerer}",
             pattern=pattern,
-            pack=self.pack if is_alone else load_pack(shipped, pattern.name),
+            pack=pack if answerer == pattern.answerer else replace(pack, holders={pattern.answerer: answerer}),
             roles={pattern.answerer: self.roles[answerer]},
+            team=(*self.pattern.roles, *self.team),
             outer={},
             rounds=1,
             latent_steps=0,

@@ -23,7 +23,9 @@ def evaluate(
             help="recursive, text, single, moa, latent_kv, echo, or a path to one of yours.", show_default="recursive"
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option(help="A task's name, or reasoning_gym:FAMILY?option=value.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A task's name, or reasoning_gym: or deal:FAMILY?option=value.")
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where every sample and the summary go.", show_default=False)
     ] = ...,  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from rmas.cli.screen import note, print_json
 
 
 def grade(
-    task: Annotated[str, typer.Argument(help="A task's name, or reasoning_gym:FAMILY.")],
+    task: Annotated[str, typer.Argument(help="A task's name, or reasoning_gym: or deal:FAMILY.")],
     file: Annotated[Path, typer.Argument(help="Rows with `output`, and `target` or a sample's `id`.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows with their verdicts there.", show_default="none")

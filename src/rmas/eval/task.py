@@ -11,17 +11,17 @@ from typing import Literal, get_args
 
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import Kind, Question
-from rmas.rows import Row, gym_rows, read_file, read_hub
+from rmas.rows import Row, deal_rows, gym_rows, read_file, read_hub
 from rmas.settings import require
 
 _log = logging.getLogger(__name__)
 
 Format = Literal["math", "number", "choice", "short", "code", "exact"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-GYM = "reasoning_gym"
+GYM, DEAL = "reasoning_gym", "deal"
 
 # Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
-_SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"hf": read_hub, GYM: gym_rows}
+_SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"hf": read_hub, GYM: gym_rows, DEAL: deal_rows}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Task:
     name: str
     format: Format  # of the answer; picks the grader
     kind: Kind  # picks the wording of the prompts
-    source: str  # "hf:OWNER/NAME?split=test&revision=SHA", or a generator
+    source: str  # "hf:OWNER/NAME?split=test&revision=SHA", or a generator's address
     read: Callable[[Row], Sample | None]
     size: int | None  # samples in the published set; None: not fixed
     max_new_tokens: int  # decode budget
@@ -85,17 +85,18 @@ class Task:
 
 
 def find_task(name: str) -> Task:
-    """A task by its name in TASKS, or `reasoning_gym:FAMILY[?options]`. Raises ConfigError with the nearest name.
+    """A task by its name in TASKS, or `reasoning_gym:FAMILY[?options]`, or `deal:` so. Raises ConfigError: the nearest.
 
     Family and options are checked where the items are drawn, in `load_samples`.
     """
-    from rmas.eval.tasks import TASKS, gym_task  # these are made of what stands here
+    from rmas.eval.tasks import GENERATED, TASKS  # these are made of what stands here
 
     if name in TASKS:
         return TASKS[name]
-    if name.startswith(f"{GYM}:"):
-        return gym_task(name)
-    raise ConfigError(unknown("task", name, [*TASKS, f"{GYM}:FAMILY"]))
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix in GENERATED:
+        return GENERATED[prefix](name)
+    raise ConfigError(unknown("task", name, [*TASKS, *(f"{prefix}:FAMILY" for prefix in GENERATED)]))
 
 
 def load_samples(task: Task, *, data: str | None = None, limit: int | None = None) -> list[Sample]:
@@ -159,11 +160,11 @@ def _rows_of(source: str) -> Iterable[Row]:
     if source.endswith((".jsonl", ".json")):
         return read_file(source)
     raise ConfigError(
-        f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder or {GYM}:FAMILY, "
-        "or several of them joined by ' + '."
+        f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder, {GYM}:FAMILY or "
+        f"{DEAL}:FAMILY, or several of them joined by ' + '."
     )
 
 
 def _is_generated(data: str) -> bool:
     """A generator of few items repeats some of them; the first one stays."""
-    return all(source.strip().startswith(f"{GYM}:") for source in data.split(" + "))
+    return all(source.strip().startswith((f"{GYM}:", f"{DEAL}:")) for source in data.split(" + "))

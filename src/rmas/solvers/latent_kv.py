@@ -48,7 +48,7 @@ class LatentKVSolver:
         """Refuse a question with which the cache would grow beyond the context. Raises QuestionError: by how much."""
         context = self.system.agents[self.system.pattern.answerer].backbone.context
         for question in questions:
-            question.check_roles(self.system.pattern.roles)
+            question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
             if (excess := self._length(question) - context) > 0:
                 raise QuestionError(
                     f"the question is too long for a shared cache: {excess} positions more than the context of "

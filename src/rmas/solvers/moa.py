@@ -33,12 +33,14 @@ def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig
     alone, depth = spec.alone(), config.rounds or spec.rounds
     layers = [{f"{role}_{layer}": spec.roles[role] for role in spec.pattern.roles} for layer in range(1, depth + 1)]
     pattern = moa_pattern([list(layer) for layer in layers])
+    holders = {name: role for layer in layers for name, role in zip(layer, spec.pattern.roles, strict=True)}
+    holders[AGGREGATOR] = spec.pattern.answerer
     agents = ChainMap(*layers, {AGGREGATOR: spec.roles[spec.pattern.answerer]})
     moa = replace(
         alone,
         name=f"{spec.name}:moa",
         pattern=pattern,
-        pack=_pack(alone.pack, alone.pattern.answerer, pattern),
+        pack=replace(_pack(alone.pack, alone.pattern.answerer, pattern), holders=holders),
         roles={role: replace(agents[role], inner="linear") for role in pattern.roles},
         outer=dict.fromkeys(pattern.edges, "linear"),  # never asked: messages are text
         start="pytorch",

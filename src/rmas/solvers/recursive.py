@@ -70,7 +70,7 @@ class RecursiveSolver:
     def check(self, questions: Sequence[Question]) -> None:
         """Refuse a question that some agent could not read whole. Runs no model. Raises QuestionError: by how much."""
         for question in questions:
-            question.check_roles(self.system.pattern.roles)
+            question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
         check_lengths(
             self.system,
             questions,

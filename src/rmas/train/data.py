@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question
+from rmas.rows.deal import deal_rows
 from rmas.rows.gym import gym_rows
 from rmas.rows.stored import Row, read_file, read_hub
 from rmas.settings import require
 from rmas.train.columns import Columns, Texts
 from rmas.train.config import DataConfig
-from rmas.train.deal import deal_rows
 
 _log = logging.getLogger(__name__)
 

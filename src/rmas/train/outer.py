@@ -150,7 +150,7 @@ class OuterTrainer:
         stages = [self.stage(step) for step in (0, *(row[0] for row in self.config.curriculum))]
         rounds = max(self.config.rounds or 1, *(stage.rounds for stage in stages))
         for example in (*self.examples, *dev):
-            example.question.check_roles(self.system.pattern.roles)
+            example.question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
             example.answer_in(rounds)
         longest = max(self.config.latent_steps or 1, *(stage.latent_steps for stage in stages))
         channels: list[Channel] = [self.system.channel(longest)]

@@ -106,6 +106,7 @@ class _Writer:
         (self._role,) = system.pattern.roles
         self._system, self._config = system, config
         self._backbone = system.backbones[self._role]
+        self._written = 0  # operations of a step's criticisms, counted from their lengths: counting as they run is slow
         need_textgrad()
 
     @property
@@ -145,11 +146,20 @@ class _Writer:
 
     def step(self, number: int, batch: Sequence[Example], dev: Sequence[Example], best: Tried) -> Tried:
         """A batch answered and criticised, a text proposed, and what dev says of it."""
-        began = time.monotonic()
+        began, self._written = time.monotonic(), 0
         with Operations() as counted:
-            text = self._propose(number, batch)
-        took = time.monotonic() - began
-        nothing = Tried(None, best.accuracy, best.loss, False, counted.total, took)
+            said = replies(
+                self._system,
+                batch,
+                rounds=1,
+                channel=_ALONE,
+                max_new_tokens=self._config.max_new_tokens,
+                losses=False,
+            )
+        answered = [Answered(e.question.text, row[-1].text, e.answer) for e, row in zip(batch, said, strict=True)]
+        text = propose(self.text, answered, partial(self._write, number))
+        took, operations = time.monotonic() - began, counted.total + self._written
+        nothing = Tried(None, best.accuracy, best.loss, False, operations, took)
         if not text or text == best.text:
             return nothing
         try:
@@ -158,20 +168,7 @@ class _Writer:
         except QuestionError:  # too long a text leaves no room for the question
             return nothing
         found = self.judge(text, dev, over=best)
-        return found._replace(operations=found.operations + counted.total, seconds=found.seconds + took)
-
-    def _propose(self, number: int, batch: Sequence[Example]) -> str | None:
-        """The library's step on the text as it is; None where nothing was proposed."""
-        said = replies(
-            self._system,
-            batch,
-            rounds=1,
-            channel=_ALONE,
-            max_new_tokens=self._config.max_new_tokens,
-            losses=False,
-        )
-        answered = [Answered(e.question.text, row[-1].text, e.answer) for e, row in zip(batch, said, strict=True)]
-        return propose(self.text, answered, partial(self._write, number))
+        return found._replace(operations=found.operations + operations, seconds=found.seconds + took)
 
     @torch.inference_mode()
     def _write(self, step: int, content: str, system: str) -> str:
@@ -191,6 +188,8 @@ class _Writer:
             )
         start = read(self._system.agents[self._role], [prompt], {})
         *_, rows = speak(self._backbone, start, sampling, sampling.generators(str(step), content))
+        position, head = self._backbone.flops
+        self._written += (prompt.num_tokens + len(rows[0].ids)) * position + len(rows[0].ids) * head
         return rows[0].text
 
 

@@ -6,20 +6,24 @@ programs.py   HumanEval, MBPP, MBPP+
 livecode.py   LiveCodeBench
 search.py     HotpotQA, Bamboogle
 gym.py        any family of reasoning-gym
+deal.py       its items, the facts dealt out to agents
 fields.py     reading a row's fields, with errors that name them
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from rmas.eval.task import Task
+from rmas.eval.task import DEAL, GYM, Task
 from rmas.eval.tasks.choice import GPQA_DIAMOND, MEDQA
+from rmas.eval.tasks.deal import deal_task
 from rmas.eval.tasks.gym import gym_task
 from rmas.eval.tasks.livecode import LIVECODEBENCH
 from rmas.eval.tasks.maths import AIME2025, AIME2026, GSM8K, MATH500
 from rmas.eval.tasks.programs import HUMANEVAL, MBPP, MBPP_PLUS
 from rmas.eval.tasks.search import BAMBOOGLE, HOTPOTQA
 
-__all__ = ["TASKS", "gym_task"]
+__all__ = ["GENERATED", "TASKS"]
+
+GENERATED: Mapping[str, Callable[[str], Task]] = {GYM: gym_task, DEAL: deal_task}  # by prefix
 
 TASKS: Mapping[str, Task] = {
     "math500": MATH500,

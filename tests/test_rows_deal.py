@@ -10,9 +10,9 @@ import pytest
 from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
 from rmas.errors import ConfigError
+from rmas.rows.deal import DEALS
 from rmas.train.config import DataConfig
 from rmas.train.data import Example, chance, load_examples
-from rmas.train.deal import DEALS
 
 ROLES = ("planner", "critic", "solver")
 HOLDERS = ("planner", "critic")
@@ -193,7 +193,7 @@ def test_deals_are_the_same_in_every_process() -> None:
     script = (
         "from rmas.train.config import DataConfig\n"
         "from rmas.train.data import load_examples\n"
-        "from rmas.train.deal import DEALS\n"
+        "from rmas.rows.deal import DEALS\n"
         "data = ' + '.join(f'deal:{family}?size=50&to=planner' for family in DEALS)\n"
         "print([(e.key, e.answer) for e in load_examples(DataConfig(data=data), roles=('planner',))])\n"
     )
