@@ -11,11 +11,14 @@ from rmas.backbone import tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
 from rmas.eval.run import evaluate_into
-from rmas.spec import SYSTEMS
+from rmas.spec import SYSTEMS, load_spec
 from rmas.suite import compare as compare_module
+from rmas.suite.config import load_suite
 from rmas.suite.overview import write_overview
+from rmas.train.config import AgentConfig
 from suite_zoo import GYM, SOLVER, TASKS, adders, run, suite_of
 
+ROOT = Path(__file__).parent.parent
 ONCE = "rounds = 1, latent_steps = 2"
 METHODS = f"""
 [methods.single]
@@ -230,6 +233,46 @@ def test_the_command_prints_the_tables_and_tells_failures_by_its_exit_code(tmp_p
     assert result.exit_code == 2
     assert "runs/sums/adder: ZeroDivisionError" in result.stderr
     assert "2 of 4 failed" in result.stderr
+
+
+def test_settings_of_a_training_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "train.toml").write_text('data = "x.jsonl"\nsteps = 7\nlr = 0.5\n', encoding="utf-8")
+    train = f'train = {{ stage = "agent", config = "{tmp_path}/train.toml", steps = 3 }}\n'
+    (training,) = suite_of(tmp_path, f"{TASKS}[methods.a]\nsystem = 'tiny'\n{train}").trainings
+    assert isinstance(training.config, AgentConfig)
+    assert (training.config.data, training.config.steps, training.config.lr) == ("x.jsonl", 3, 0.5)
+    (tmp_path / "train.toml").write_text("stps = 7\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"train\.toml:1: stps: unknown key 'stps'"):
+        suite_of(tmp_path, f"{TASKS}[methods.a]\nsystem = 'tiny'\n{train}")
+
+
+SUITES = sorted((ROOT / "benchmarks").glob("*/suite*.toml"))
+
+
+@pytest.mark.parametrize("path", SUITES, ids=[path.parent.name for path in SUITES])
+def test_a_suite_of_ours_names_what_is_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    suite = load_suite(path)
+    assert suite.cells
+    for training in suite.trainings:
+        load_spec(training.system)
+
+
+def test_a_copy_of_ones_own_takes_the_place_of_a_tasks_data(tmp_path: Path) -> None:
+    adders(tmp_path)
+    lines = [json.dumps({"question": f"What is {n} + 1 =", "answer": str(n + 1)}) for n in (1, 3)]
+    (tmp_path / "own.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    arguments = ("compare", str(tmp_path / "suite.toml"), "--out", str(tmp_path / "out"))
+    result = rmas(*arguments, "--data", f"more={tmp_path}/own.jsonl")
+    assert result.exit_code == 0, result.stderr
+    summary = json.loads((tmp_path / "out/runs/more/adder/summary.json").read_text(encoding="utf-8"))
+    assert (summary["result"]["questions"], summary["result"]["accuracy"]["mean"]) == (2, 1.0)
+    for wrong, problem in (
+        ("less=x.jsonl", "data: unknown task 'less'"),
+        ("more", "data is 'more', expected TASK=PATH"),
+    ):
+        result = rmas(*arguments, "--data", wrong)
+        assert (result.exit_code, problem in result.stderr) == (2, True)
 
 
 def test_a_missing_suite_is_one_line(tmp_path: Path) -> None:

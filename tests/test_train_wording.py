@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cli_runner import rmas
 from rmas.errors import CheckpointError, ConfigError
 from rmas.prompt import Question
 from rmas.solvers import open_solver
@@ -185,6 +186,21 @@ def test_a_model_that_proposes_nothing_keeps_its_text_and_its_bundle_answers(tmp
     assert load_spec(str(out)).pack.roles["solver", "open"].system == first
     answer = open_solver(str(out), cache=tmp_path / "cache").solve([Question(text="1 + 1 = ?")])[0]
     assert answer.trace.usage.completion_tokens > 0
+
+
+def test_the_command_trains_tells_and_goes_on(
+    tmp_path: Path, proposals: Callable[[Sequence[str | None]], list[str]]
+) -> None:
+    (tmp_path / "alone.toml").write_text(FILE, encoding="utf-8")
+    proposals([None, None])
+    arguments = ["train", "prompt", str(tmp_path / "alone.toml"), "--out", str(tmp_path / "out")]
+    arguments += ["--data", sums_file(tmp_path, 12), "--set", "dev=4", "--set", "steps=2", "--set", "batch_size=2"]
+    arguments += ["--set", "max_new_tokens=3"]
+    result = rmas(*arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "system text: 2 of 2, loss" in result.stderr
+    assert "2 steps, dev_accuracy" in result.stdout
+    assert rmas(*arguments, "--resume").stdout == result.stdout
 
 
 def test_what_cannot_be_is_one_line(tmp_path: Path) -> None:

@@ -8,11 +8,16 @@ import typer
 from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
 from rmas.cli.screen import note, progress, training_progress
+from rmas.errors import ConfigError
 
 
 def compare(
     suite: Annotated[Path, typer.Argument(metavar="SUITE.toml", help="Tasks, methods, and what is trained first.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where bundles, runs and tables go. What is there stays.")],
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="TASK=PATH", help="Your own copy of a task's data. Repeatable."),
+    ] = None,
     only_tables: Annotated[bool, typer.Option("--tables", help="Run nothing: write the tables anew.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -21,7 +26,11 @@ def compare(
     """Train and evaluate all that a suite names, and compare. The same command goes on where it stopped."""
     from rmas.suite.config import load_suite
 
-    plan = load_suite(suite)
+    given = [entry.partition("=") for entry in data or ()]
+    for name, sign, source in given:
+        if not (name and sign and source):
+            raise ConfigError(f"data is {name + sign + source!r}, expected TASK=PATH.")
+    plan = load_suite(suite, data={name: source for name, _, source in given})
     counts = (f"{len(plan.trainings)} trainings", f"{len(plan.methods)} methods", f"{len(plan.tasks)} tasks")
     note(f"{len(plan.cells)} cells: {', '.join(counts)}")
 

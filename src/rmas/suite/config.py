@@ -111,12 +111,16 @@ class Suite:
         return tuple({cell.training.folder: cell.training for cell in self.cells if cell.training is not None}.values())
 
 
-def load_suite(path: Path) -> Suite:
-    """Read and check a suite. Raises ConfigError: file, line, key, fix."""
+def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
+    """Read and check a suite. `data`: by task, a copy of one's own. Raises ConfigError: file, line, key, fix."""
     file = read_toml(path, ConfigError)
     table = file.table
     file.only(table, (*_OWN, *KEYS, *_SHARED))
     tasks, methods = _tables(file, "tasks"), _tables(file, "methods")
+    for name, source in (data or {}).items():
+        if name not in tasks:
+            raise ConfigError("data: " + unknown("task", name, tasks))
+        tasks[name] = tasks[name] | {"data": source}
     for name, task in tasks.items():
         file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
     for name, method in methods.items():
@@ -212,10 +216,14 @@ def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -
         raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
     stage: Stage = table["stage"]
     cls, system = STAGES[stage], str(method.get("system", EvalConfig.system))
-    file.only(table, ("stage", *(part.name for part in fields(cls))), prefix=f"{key}.")
+    file.only(table, ("stage", "config", *(part.name for part in fields(cls))), prefix=f"{key}.")
+    if "config" in table:
+        shared = read_toml(Path(str(table["config"])), ConfigError)
+        shared.only(shared.table, [part.name for part in fields(cls)])
+        table = shared.table | table
     if "data" not in table:
         raise file.fail(key, 'names no data. Add data = "…".')
-    settings = {part: value for part, value in table.items() if part != "stage"}
+    settings = {part: value for part, value in table.items() if part not in ("stage", "config")}
     try:
         spec = load_spec(system)
         config = cls(**{**_fitted(file, cls, settings, key), "seed": seed})

@@ -80,7 +80,7 @@ def train_prompt(system: System, config: PromptConfig, out: Path, *, resume: boo
             figures = {"accuracy": found.accuracy, "loss": found.loss, "kept": float(found.is_kept)}
             if found.text is not None:
                 journal.write(number, "dev", figures)
-            report("system text", number, config.steps, {"accuracy": best.accuracy})
+            report("system text", number, config.steps, {"loss": min(best.loss, found.loss)})
     finally:
         journal.close()
     kept = [each for each in tried if each.is_kept][-1]
