@@ -15,24 +15,19 @@ from rmas.configfile import load_config
 from rmas.errors import ConfigError
 from rmas.runfolder import CONFIG, claim_folder
 from rmas.system import System
-from rmas.train import agent, inner, outer
-from rmas.train.config import AgentConfig, Cost, InnerConfig, OuterConfig, Report, TrainResult
+from rmas.train.config import Cost, OuterConfig, Report, TrainResult
+from rmas.train.stages import STAGES, StageConfig
 
 ROW = '{"question": "1 + 1?", "answer": "2"}\n'
-STAGES = ("inner", "outer", "agent")
 each_stage = pytest.mark.parametrize("stage", STAGES)
-CONFIGS: Mapping[str, type[InnerConfig] | type[OuterConfig] | type[AgentConfig]] = {
-    "inner": InnerConfig,
-    "outer": OuterConfig,
-    "agent": AgentConfig,
-}
+CONFIGS: Mapping[str, type[StageConfig]] = {name: stage.config for name, stage in STAGES.items()}
 
 
 class Call(NamedTuple):
     """What the trainer was called with."""
 
     system: System
-    config: InnerConfig | OuterConfig | AgentConfig
+    config: StageConfig
     out: Path
     resume: bool
 
@@ -55,9 +50,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         report("links", 2, 2, {"loss": 0.25})
         return TrainResult(2, {"dev_accuracy": 0.5}, config.seed != 13, 7, Cost(0.0, 0.0))
 
-    monkeypatch.setattr(inner, "train_inner", train)
-    monkeypatch.setattr(outer, "train_outer", train)
-    monkeypatch.setattr(agent, "train_agent", train)
+    for stage in STAGES.values():
+        monkeypatch.setattr(stage.trains.replace(":", "."), train)
     return made
 
 
@@ -91,7 +85,7 @@ def test_the_resolved_config_is_printed_stored_and_handed_on(
     assert (call.out, call.resume) == (out, False)
     assert load_config(CONFIGS[stage], out / CONFIG, ()) == call.config
     first = result.stderr.splitlines()[0]
-    system = "tiny:solver" if stage == "agent" else "tiny"
+    system = "tiny:solver" if stage in ("agent", "prompt") else "tiny"
     assert first.startswith(f"system={system} data={data} kind=open ")
     assert "steps=2 " in first
     assert "columns={'question': 'question'}" in first
@@ -141,7 +135,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path: Path, data: str, monkeypatc
     def interrupted(*_: object, **__: object) -> TrainResult:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(outer, "train_outer", interrupted)
+    monkeypatch.setattr("rmas.train.outer.train_outer", interrupted)
     out = tmp_path / "out"
     result = run("outer", data, out)
     assert result.exit_code == 130
@@ -264,7 +258,7 @@ def test_resume_with_another_config_is_refused(tmp_path: Path, data: str, stage:
 @pytest.mark.usefixtures("_no_weights")
 @each_stage
 def test_resume_of_another_stage_is_refused(tmp_path: Path, data: str, stage: str) -> None:
-    for other in set(STAGES) - {stage}:
+    for other in CONFIGS.keys() - {stage}:
         out = tmp_path / other
         claim_folder(out, CONFIGS[other](data=data), resume=False)
         line = f"{out}: holds a run of another kind. Resume that, or choose another folder."

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,11 +13,13 @@ from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
 from rmas.cli.screen import note, progress, training_progress
 from rmas.errors import ConfigError
+from rmas.train.stages import STAGES
 
 if TYPE_CHECKING:
     from rmas.spec import SystemSpec
     from rmas.system import System
-    from rmas.train.config import AgentConfig, DataConfig, InnerConfig, OuterConfig, PromptConfig, TrainResult
+    from rmas.train.config import DataConfig, TrainResult
+    from rmas.train.stages import Name, StageConfig
 
 train = typer.Typer(
     name="train",
@@ -39,35 +41,29 @@ _Sets = Annotated[
 _Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in DIR.")]
 
 
-@train.command()
-def inner(
-    system: _System,
-    out: _Out,
-    data: _Data = None,
-    config: _Config = None,
-    sets: _Sets = None,
-    resume: _Resume = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    cache: CacheOption = None,
-) -> None:
-    """Train each agent's inner link towards the embeddings of its own model."""
-    from rmas.configfile import load_config
-    from rmas.spec import load_spec
-    from rmas.train.config import InnerConfig
+def _verb(name: "Name") -> None:
+    """The command of a stage."""
 
-    spec = load_spec(system).placed(device=device, dtype=dtype)
-    settings = load_config(InnerConfig, config, sets or (), data=data)
-    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
+    def run(
+        system: _System,
+        out: _Out,
+        data: _Data = None,
+        config: _Config = None,
+        sets: _Sets = None,
+        resume: _Resume = False,
+        device: DeviceOption = "auto",
+        dtype: DtypeOption = "auto",
+        cache: CacheOption = None,
+    ) -> None:
+        _train(name, system, _Given(data, config, sets), out, resume=resume, place=_Place(device, dtype, cache))
 
-    from rmas.train.inner import train_inner
-
-    with _resumable(out), training_progress(is_shown=_is_first()) as report:
-        result = train_inner(loaded, settings, out, resume=resume, report=report)
-    _tell(result, out)
+    train.command(name, help=STAGES[name].about)(run)
 
 
-@train.command()
+_verb("inner")
+
+
+@train.command(help=STAGES["outer"].about)
 def outer(
     system: _System,
     out: _Out,
@@ -82,102 +78,68 @@ def outer(
     dtype: DtypeOption = "auto",
     cache: CacheOption = None,
 ) -> None:
-    """Train all outer links together, through the unrolled rounds."""
+    given, place = _Given(data, config, sets), _Place(device, dtype, cache)
+    _train("outer", system, given, out, resume=resume, place=place, diagnose=diagnose)
+
+
+_verb("agent")
+_verb("prompt")
+
+
+class _Given(NamedTuple):
+    """Where settings come from."""
+
+    data: str | None
+    config: Path | None
+    sets: list[str] | None
+
+
+class _Place(NamedTuple):
+    device: str
+    dtype: str
+    cache: Path | None
+
+
+def _train(
+    name: "Name", system: str, given: _Given, out: Path, *, resume: bool, place: _Place, diagnose: bool = False
+) -> None:
+    """What every verb does; `diagnose` measures instead."""
     from rmas.configfile import load_config
     from rmas.spec import load_spec
     from rmas.train.config import OuterConfig, resolved
 
-    spec = load_spec(system).placed(device=device, dtype=dtype)
-    settings = resolved(load_config(OuterConfig, config, sets or (), data=data), spec)
-    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
-    if diagnose:
-        from rmas.train.diagnose import diagnose as measure
+    stage = STAGES[name]
+    spec = load_spec(system).placed(device=place.device, dtype=place.dtype)
+    settings = load_config(stage.config, given.config, given.sets or (), data=given.data)
+    if isinstance(settings, OuterConfig):
+        settings = resolved(settings, spec)
+    spec = spec.alone() if stage.is_alone and spec.roles else spec
+    loaded = _begin(spec, settings, out, resume=resume, place=place)
+    with _resumable(out), training_progress(is_shown=_is_first()) as report:
+        if diagnose and isinstance(settings, OuterConfig):
+            from rmas.train.diagnose import diagnose as measure
 
-        with training_progress(is_shown=_is_first()) as report:
             print(measure(loaded, settings, out, report=report))
-        return
-
-    from rmas.train.outer import train_outer
-
-    with _resumable(out), training_progress(is_shown=_is_first()) as report:
-        result = train_outer(loaded, settings, out, resume=resume, report=report)
-    _tell(result, out)
-
-
-@train.command()
-def agent(
-    system: _System,
-    out: _Out,
-    data: _Data = None,
-    config: _Config = None,
-    sets: _Sets = None,
-    resume: _Resume = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    cache: CacheOption = None,
-) -> None:
-    """Fine-tune a system's answerer on its own (a low-rank adapter, or all weights): the baseline for trained links."""
-    from rmas.configfile import load_config
-    from rmas.spec import load_spec
-    from rmas.train.config import AgentConfig
-
-    spec = load_spec(system).placed(device=device, dtype=dtype)
-    settings = load_config(AgentConfig, config, sets or (), data=data)
-    spec = spec.alone() if spec.roles else spec
-    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
-
-    from rmas.train.agent import train_agent
-
-    with _resumable(out), training_progress(is_shown=_is_first()) as report:
-        result = train_agent(loaded, settings, out, resume=resume, report=report)
-    _tell(result, out)
-
-
-@train.command()
-def prompt(
-    system: _System,
-    out: _Out,
-    data: _Data = None,
-    config: _Config = None,
-    sets: _Sets = None,
-    resume: _Resume = False,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    cache: CacheOption = None,
-) -> None:
-    """Rewrite the system text of a system's answerer on its own, by TextGrad: a baseline that trains no number."""
-    from rmas.configfile import load_config
-    from rmas.spec import load_spec
-    from rmas.train.config import PromptConfig
-
-    spec = load_spec(system).placed(device=device, dtype=dtype)
-    settings = load_config(PromptConfig, config, sets or (), data=data)
-    spec = spec.alone() if spec.roles else spec
-    loaded = _begin(spec, settings, out, resume=resume, device=device, dtype=dtype, cache=cache_folder(cache))
-
-    from rmas.train.wording import train_prompt
-
-    with _resumable(out), training_progress() as report:
-        result = train_prompt(loaded, settings, out, resume=resume, report=report)
+            return
+        result = stage.trainer(loaded, settings, out, resume=resume, report=report)
     _tell(result, out)
 
 
 def _begin(
     spec: "SystemSpec",
-    config: "InnerConfig | OuterConfig | AgentConfig | PromptConfig",
+    config: "StageConfig",
     out: Path,
     *,
     resume: bool,
-    device: str,
-    dtype: str,
-    cache: Path,
+    place: _Place,
 ) -> "System":
     """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
     from rmas.runfolder import claim_folder
     from rmas.train.config import FREE, InnerConfig, trained_roles
 
+    cache = cache_folder(place.cache)
     if _is_first():
-        shown = {"system": spec.name, **vars(config), "out": out, "device": device, "dtype": dtype, "cache": cache}
+        shown = {"system": spec.name, **vars(config), "out": out, **place._asdict(), "cache": cache}
         note(" ".join(f"{name}={_shown(value)}" for name, value in shown.items() if value is not None))
     if not spec.roles:
         raise ConfigError(f"{spec.name}: solver {spec.solver!r} has no links to train. Try rmas train outer smol.")
@@ -196,8 +158,8 @@ def _begin(
         return load_system(
             spec,
             cache=cache,
-            device=device,
-            dtype=dtype,
+            device=place.device,
+            dtype=place.dtype,
             start=config.start,
             seed=config.seed,
             progress=report,

@@ -7,7 +7,7 @@ from their folders every time.
 
 import json
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,20 +24,10 @@ from rmas.spec import load_spec
 from rmas.suite.cell import open_cell
 from rmas.suite.config import Cell, Suite, Training, bundle_of
 from rmas.system import load_system
-from rmas.train.agent import train_agent
 from rmas.train.config import FREE as TRAINING_FREE
-from rmas.train.config import TrainResult
-from rmas.train.inner import train_inner
-from rmas.train.outer import train_outer
-from rmas.train.wording import train_prompt
+from rmas.train.stages import STAGES
 
 FAILED, TRAINED = "failed.json", "trained.json"
-TRAINERS: Mapping[str, Callable[..., TrainResult]] = {
-    "inner": train_inner,
-    "outer": train_outer,
-    "agent": train_agent,
-    "prompt": train_prompt,
-}
 
 
 class Machine(NamedTuple):
@@ -109,10 +99,11 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
                 raise ConfigError(f"{out}: trained on {made_with}, now {training.system}. Use a new folder.")
             return
     spec = load_spec(training.system).placed(device=machine.device, dtype=machine.dtype)
-    spec = spec.alone() if training.stage in ("agent", "prompt") else spec
+    stage = STAGES[training.stage]
+    spec = spec.alone() if stage.is_alone else spec
     config = training.config
     system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
-    result = TRAINERS[training.stage](system, config, out, resume=resume, report=report)
+    result = stage.trainer(system, config, out, resume=resume, report=report)
     if not result.is_complete:
         raise ConfigError(f"{out}: stopped after {result.steps} steps (minutes). The same command goes on.")
     facts = {

@@ -40,17 +40,10 @@ from rmas.spec import load_spec
 from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
 from rmas.tomlfile import TomlFile, read_toml
-from rmas.train.config import AgentConfig, InnerConfig, OuterConfig, PromptConfig
+from rmas.train.config import OuterConfig
 from rmas.train.config import resolved as resolved_training
+from rmas.train.stages import STAGES, Name, StageConfig
 
-Stage = Literal["inner", "outer", "agent", "prompt"]
-StageConfig = InnerConfig | OuterConfig | AgentConfig | PromptConfig
-STAGES: Mapping[str, type[StageConfig]] = {
-    "inner": InnerConfig,
-    "outer": OuterConfig,
-    "agent": AgentConfig,
-    "prompt": PromptConfig,
-}
 _OWN = ("reference", "seeds", "tasks", "methods")
 _BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
@@ -61,7 +54,7 @@ class Training(NamedTuple):
     """A training of one method with one seed. `folder`: where its bundle goes, below the suite's."""
 
     method: str
-    stage: Stage
+    stage: Name
     system: str
     config: StageConfig
     folder: Path
@@ -214,8 +207,8 @@ def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -
     key, table = f"methods.{name}.train", method["train"]
     if not isinstance(table, dict) or table.get("stage") not in STAGES:
         raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
-    stage: Stage = table["stage"]
-    cls, system = STAGES[stage], str(method.get("system", EvalConfig.system))
+    stage: Name = table["stage"]
+    cls, system = STAGES[stage].config, str(method.get("system", EvalConfig.system))
     file.only(table, ("stage", "config", *(part.name for part in fields(cls))), prefix=f"{key}.")
     if "config" in table:
         shared = read_toml(Path(str(table["config"])), ConfigError)
