@@ -1,5 +1,6 @@
 """The contract of every solver: n in, n out, in order; usage adds up; what seeds and batches may change."""
 
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rmas import solvers
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question, Slot
 from rmas.settings import RunConfig, Sampling
@@ -114,6 +116,16 @@ def test_usage_adds_up(name: str, system_file: str) -> None:
         if SOLVERS[name].needs_agents:
             assert len(answer.samples) == len(answer.finishes) == len(answer.trace.sample_tokens) == 2
             assert sum(answer.trace.sample_tokens) == turns[-1].tokens_out
+
+
+def test_a_solver_is_shipped_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test of this file that asks for `name` then runs on it, and suites and reports know it."""
+    (tmp_path / "shouting.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.setattr(solvers, "__path__", [*solvers.__path__, str(tmp_path)])
+    found = solvers.shipped_solvers()
+    monkeypatch.delitem(sys.modules, "rmas.solvers.shouting")
+    assert found.keys() == SOLVERS.keys() | {"shouting"}
+    assert found["shouting"].about == "shouts"
 
 
 def test_an_unknown_solver_names_the_nearest() -> None:

@@ -1,4 +1,4 @@
-"""The solvers, by name. Each has a file here that ends in its KIND; a table of them is `SOLVERS`.
+"""The solvers, by name. Each is a file here that ends in its KIND, and is called like its file; `SOLVERS` has them all.
 
 A name that is not in the table may be a path to such a file, `my_solver.py`, or `package.module:NAME`.
 """
@@ -6,6 +6,7 @@ A name that is not in the table may be a path to such a file, `my_solver.py`, or
 import hashlib
 import importlib
 import importlib.util
+import pkgutil
 import sys
 from collections.abc import Mapping
 from functools import cache, partial
@@ -15,7 +16,6 @@ from types import ModuleType
 from rmas.errors import ConfigError, unknown
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Column, Solver
-from rmas.solvers import echo, latent_kv, moa, recursive, single, text
 from rmas.solvers.echo import EchoSolver
 from rmas.solvers.kind import Kind, Load, Open, Variant, as_it_is
 from rmas.solvers.latent_kv import LatentKVSolver
@@ -41,14 +41,15 @@ __all__ = [
     "solver_spec",
 ]
 
-SOLVERS: Mapping[str, Kind] = {
-    "recursive": recursive.KIND,
-    "text": text.KIND,
-    "single": single.KIND,
-    "moa": moa.KIND,
-    "latent_kv": latent_kv.KIND,
-    "echo": echo.KIND,
-}
+
+def shipped_solvers() -> dict[str, Kind]:
+    """The KIND of every file of this package, by the file's name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return {name: module.KIND for name, module in modules.items() if hasattr(module, "KIND")}
+
+
+SOLVERS: Mapping[str, Kind] = shipped_solvers()
 
 
 def find_solver(name: str) -> Kind:
