@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rmas.errors import ConfigError
 from rmas.suite.config import load_suite
 from rmas.suite.layout import grid_of, grid_table
 from rmas.suite.overview import write_overview
@@ -162,6 +163,23 @@ def test_budgets_that_are_not_equal_are_named(tmp_path: Path) -> None:
     ]
     assert next(unequal(table)) == "r2: trained numbers 1.11 times r1's"
     assert "trained numbers within 10 %, sequential steps within 50 %" in table.to_markdown()
+
+
+def test_a_row_may_have_another_system_for_another_task(tmp_path: Path) -> None:
+    adders(tmp_path)
+    path = tmp_path / "suite.toml"
+    text = path.read_text(encoding="utf-8").replace("[methods.half]\n", '[methods.half]\ntasks = ["sums"]\n')
+    text += f'[methods.other]\nrow = "half"\ntasks = ["more"]\nsolver = "{tmp_path}/adder.py"\n'
+    suite = suite_of(tmp_path, text)
+    assert suite.methods == ("adder", "half")
+    assert {str(cell.folder) for cell in suite.cells if cell.method == "half"} == {"runs/sums/half", "runs/more/other"}
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    adder, half = rows_of(tmp_path / "out/tables/accuracy.csv")
+    assert float(half["sums"]) < 1.0 == float(half["more"]) == float(adder["more"])
+    assert half["mean"] != ""
+    with pytest.raises(ConfigError, match=r"methods\.other\.tasks: more has row half from half already"):
+        suite_of(tmp_path, text.replace('[methods.half]\ntasks = ["sums"]\n', "[methods.half]\n"))
 
 
 def test_the_grid_is_training_rounds_by_rounds(tmp_path: Path) -> None:

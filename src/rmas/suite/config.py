@@ -21,6 +21,8 @@
 A method that names another's training instead of its own: `trained = "links"` answers with the bundles of `links`, and
 `answerer = "lora"` puts what `lora` has tuned in the place of its own system's answerer. Both have a run a seed.
 
+A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
+
 What else can be asked for stands in `rmas.suite.asked`: equal budgets, a price, statements, tables.
 
 Files and folders are seen from where the command runs, as in `rmas eval`. Of a cell's settings the method's win over
@@ -63,10 +65,12 @@ class Training(NamedTuple):
 class Cell(NamedTuple):
     """One method, with one seed if it is trained, on one task. `training`: what has to be finished before.
 
-    `place`: what of the settings its bundle then is.
+    `label`: its own name; `method`: the row of the tables in which it stands. `place`: what of the settings its bundle
+    then is.
     """
 
     method: str
+    label: str
     seed: int | None
     task: str
     config: EvalConfig
@@ -75,8 +79,8 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The method, and the seed of its training."""
-        return self.method if self.seed is None else f"{self.method}-seed{self.seed}"
+        """Its own name, and the seed of its training."""
+        return self.label if self.seed is None else f"{self.label}-seed{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -117,19 +121,26 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
     for name, task in tasks.items():
         file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
     for name, method in methods.items():
-        file.only(method, ("solver", "system", "train", *_BORROWED, "tasks", *_SHARED), prefix=f"methods.{name}.")
-    reference = table.get("reference", next(iter(methods)))
-    if reference not in methods:
-        raise file.fail("reference", unknown("method", str(reference), methods))
+        file.only(
+            method, ("solver", "system", "train", *_BORROWED, "row", "tasks", *_SHARED), prefix=f"methods.{name}."
+        )
+    rows = tuple(dict.fromkeys(str(method.get("row", name)) for name, method in methods.items()))
+    reference = table.get("reference", rows[0])
+    if reference not in rows:
+        raise file.fail("reference", unknown("method", str(reference), rows))
     shared = {key: value for key, value in table.items() if key in _SHARED}
     cells = [cell for name in methods for cell in _cells_of(file, name, methods, tasks, shared, _seeds(file))]
+    taken: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        if (other := taken.setdefault((cell.method, cell.task), cell.label)) != cell.label:
+            raise file.fail(f"methods.{cell.label}.tasks", f"{cell.task} has row {cell.method} from {other} already.")
     return Suite(
         path=path,
         reference=str(reference),
         tasks=tuple(tasks),
-        methods=tuple(methods),
+        methods=rows,
         cells=tuple(cells),
-        asked=read_asked(file, methods, tasks, str(reference)),
+        asked=read_asked(file, rows, tasks, str(reference)),
     )
 
 
@@ -149,7 +160,7 @@ def _cells_of(
     for task in wanted:
         if task not in tasks:
             raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
-    own = {part: value for part, value in method.items() if part not in ("train", "tasks", *_BORROWED)}
+    own = {part: value for part, value in method.items() if part not in ("train", "row", "tasks", *_BORROWED)}
     cells = []
     for seed in [None] if teacher is None else seeds:
         training = None if seed is None or teacher is None else _training(file, teacher, methods[teacher], seed)
@@ -164,7 +175,7 @@ def _cells_of(
                 config = resolved(config, found)
             except RmasError as problem:
                 raise file.fail(key, f"on {task}: {problem}") from None
-            cells.append(Cell(name, seed, task, config, training, place))
+            cells.append(Cell(str(method.get("row", name)), name, seed, task, config, training, place))
     return cells
 
 

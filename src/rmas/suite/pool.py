@@ -96,7 +96,7 @@ def costs(suite: Suite, found: Found, out: Path) -> dict[tuple[str, str], dict[s
         row["memory"] = max(session["peak_memory_mib"] for session in sessions)
         if suite.asked.price is not None:
             row["price"] = 1000 * suite.asked.price.of(row)
-        rows[method, task] = row | _training_costs(suite, method, out)
+        rows[method, task] = row | _training_costs(suite, method, task, out)
     return rows
 
 
@@ -114,9 +114,10 @@ def _tflop(run: Run) -> float:
     return total / len(run.groups) / 1e12
 
 
-def _training_costs(suite: Suite, method: str, out: Path) -> dict[str, float]:
+def _training_costs(suite: Suite, method: str, task: str, out: Path) -> dict[str, float]:
     """What the training behind a method took, on average over its seeds; 0 where there is none."""
-    folders = {cell.training.folder for cell in suite.cells if cell.method == method and cell.training is not None}
+    own = [cell for cell in suite.cells if (cell.method, cell.task) == (method, task)]
+    folders = {cell.training.folder for cell in own if cell.training is not None}
     facts = [json.loads((out / folder / TRAINED).read_text(encoding="utf-8")) for folder in sorted(folders)]
     return {
         f"trained_{key}": float(np.mean([each.get(key, math.nan) for each in facts])) if facts else 0.0
