@@ -49,6 +49,7 @@ answerer = "lora"
 rounds = 1
 tasks = ["sums"]
 """
+CODE = "[tasks.code]\ntask = 'mbpp'\n[methods.a]\nsamples = 2\ntemperature = 1.0\n"
 LINKS = f"""
 [methods.a]
 system = "tiny"
@@ -196,6 +197,9 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + LINKS + "[methods.b]\nanswerer = 'a'", "methods.b.answerer: a tunes no agent (stage agent)"),
         (TASKS + LINKS + "[methods.b]\ntrained = 'a'\nsystem = 'tiny'", "methods.b.system: its system is what a has"),
         (TASKS + LINKS + "trained = 'a'", "methods.a.trained: the method has train already. Keep one of them."),
+        (TASKS + "[methods.a]\nmajority = 1", "methods.a.majority: expected true or false, got 1"),
+        (TASKS + "[methods.a]\nmajority = true", "methods.a.majority: on sums a question has one sample"),
+        (CODE + "majority = true", "methods.a.majority: programs of code have no majority"),
         (TASKS + "[methods.a]\n[equal]\nlight = 1", "equal.light: unknown key 'light'"),
         (TASKS + "[methods.a]\n[equal]\nseconds = '1'", "equal.seconds: expected a number of 0 or more, got '1'"),
         (TASKS + "[methods.a]\n[equal]\nof = 'b'", "equal.of: unknown method 'b'"),

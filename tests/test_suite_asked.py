@@ -12,7 +12,7 @@ from rmas.suite.layout import grid_of, grid_table
 from rmas.suite.overview import write_overview
 from rmas.suite.pool import Gap, Pooled, gap
 from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
-from suite_zoo import GYM, TASKS, adders, run, suite_of
+from suite_zoo import GYM, SOLVER, TASKS, adders, run, suite_of
 
 ASKED = """
 [price]
@@ -163,6 +163,35 @@ def test_budgets_that_are_not_equal_are_named(tmp_path: Path) -> None:
     ]
     assert next(unequal(table)) == "r2: trained numbers 1.11 times r1's"
     assert "trained numbers within 10 %, sequential steps within 50 %" in table.to_markdown()
+
+
+VOTING = """
+[methods.vote]
+solver = "{folder}/three.py"
+samples = 3
+temperature = 0.5
+{majority}
+tasks = ["sums"]
+"""
+
+
+def test_a_majority_counts_once_a_question(tmp_path: Path) -> None:
+    """Of three samples two are right where the sum is even, one where it is odd."""
+    adders(tmp_path)
+    answers = "(s, s, 'x') if int(s) % 2 == 0 else ('x', 'x', s)"
+    three = SOLVER.replace("samples=(self.answer(q.text),)", f"samples=[{answers} for s in [self.answer(q.text)]][0]")
+    (tmp_path / "three.py").write_text(three, encoding="utf-8")
+    half, text = float("nan"), (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    for majority, out in (("majority = true", "a"), ("", "b")):
+        suite = suite_of(tmp_path, text + VOTING.format(folder=tmp_path, majority=majority))
+        (tmp_path / out).mkdir()
+        assert run(suite, tmp_path / out).failed == {}
+        write_overview(suite, tmp_path / out / "out")
+        rows = {row["name"]: row for row in rows_of(tmp_path / out / "out/tables/accuracy.csv")}
+        half = float(rows["half"]["sums"])
+        expected = half if majority else half * 2 / 3 + (1 - half) / 3
+        assert float(rows["vote"]["sums"]) == pytest.approx(expected)
+    assert 0 < half < 1
 
 
 def test_a_row_may_have_another_system_for_another_task(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ A method that names another's training instead of its own: `trained = "links"` a
 
 A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
 
+With `majority = true`, `samples` and a temperature, what most samples of a question say is its answer.
+
 What else can be asked for stands in `rmas.suite.asked`: equal budgets, a price, statements, tables.
 
 Files and folders are seen from where the command runs, as in `rmas eval`. Of a cell's settings the method's win over
@@ -76,6 +78,7 @@ class Cell(NamedTuple):
     config: EvalConfig
     training: Training | None
     place: Literal["system", "answerer"] = "system"
+    is_majority: bool = False  # what most samples of a question say counts, not each of them
 
     @property
     def name(self) -> str:
@@ -122,7 +125,9 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
         file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
     for name, method in methods.items():
         file.only(
-            method, ("solver", "system", "train", *_BORROWED, "row", "tasks", *_SHARED), prefix=f"methods.{name}."
+            method,
+            ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", *_SHARED),
+            prefix=f"methods.{name}.",
         )
     rows = tuple(dict.fromkeys(str(method.get("row", name)) for name, method in methods.items()))
     reference = table.get("reference", rows[0])
@@ -154,13 +159,18 @@ def _cells_of(
 ) -> list[Cell]:
     key, method = f"methods.{name}", methods[name]
     teacher, place = _teacher(file, name, methods)
+    votes = method.get("majority", False)
+    if not isinstance(votes, bool):
+        raise file.fail(f"{key}.majority", f"expected true or false, got {votes!r}.")
     wanted = method.get("tasks", list(tasks))
     if not isinstance(wanted, list) or not wanted:
         raise file.fail(f"{key}.tasks", f"expected a list of tasks, got {wanted!r}.")
     for task in wanted:
         if task not in tasks:
             raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
-    own = {part: value for part, value in method.items() if part not in ("train", "row", "tasks", *_BORROWED)}
+    own = {
+        part: value for part, value in method.items() if part not in ("train", "majority", "row", "tasks", *_BORROWED)
+    }
     cells = []
     for seed in [None] if teacher is None else seeds:
         training = None if seed is None or teacher is None else _training(file, teacher, methods[teacher], seed)
@@ -175,7 +185,11 @@ def _cells_of(
                 config = resolved(config, found)
             except RmasError as problem:
                 raise file.fail(key, f"on {task}: {problem}") from None
-            cells.append(Cell(str(method.get("row", name)), name, seed, task, config, training, place))
+            if votes and found.format == "code":
+                raise file.fail(f"{key}.majority", f"programs of {task} have no majority. Leave it out.")
+            if votes and config.samples == 1:
+                raise file.fail(f"{key}.majority", f"on {task} a question has one sample. Set samples and temperature.")
+            cells.append(Cell(str(method.get("row", name)), name, seed, task, config, training, place, votes))
     return cells
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from rmas.eval.finished import Run, load_run
 from rmas.eval.paired import Pairs, pair, paired_difference
 from rmas.eval.record import SUMMARY
+from rmas.eval.summary import majority
 from rmas.suite.compare import TRAINED
 from rmas.suite.config import Cell, Suite
 
@@ -56,9 +57,15 @@ def pool(suite: Suite, out: Path) -> Found:
     for key, group in cells.items():
         if all((out / cell.folder / SUMMARY).exists() for cell in group):
             runs = [load_run(out / cell.folder) for cell in group]
-            results = {name: [x for run in runs for x in run.results[name]] for name in runs[0].results}
+            told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
+            results = {name: [x for each in told for x in each[name]] for name in told[0]}
             found[key] = Pooled(results, runs)
     return found
+
+
+def _voted(run: Run) -> Mapping[str, Sequence[float]]:
+    """Whether the majority of each question's samples is right."""
+    return {name: [float(bool(majority(group)))] for name, group in run.groups.items()}
 
 
 def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
