@@ -7,6 +7,7 @@ from rmas.suite.compare import Machine, Outcome, compare
 from rmas.suite.config import Suite, load_suite
 
 GYM = "reasoning_gym:chain_sum?min_terms=2&max_terms=2&max_digits=1"
+LESSONS = "reasoning_gym:chain_sum?min_terms=2&max_terms=2&min_digits=2&max_digits=2&size=12"  # none of them is asked
 SOLVER = '''
 """Adds up what is asked; `half` where the sum is even, else it says nothing."""
 import re

@@ -481,6 +481,23 @@ def test_repeated_items_of_a_small_generator_are_left_out() -> None:
     assert len(texts) == len(set(texts)) < 200
 
 
+def test_what_was_trained_on_is_left_out() -> None:
+    task = find_task("reasoning_gym:chain_sum?size=20&seed=5&max_terms=3")
+    samples = load_samples(task)
+    held = load_samples(task, without="reasoning_gym:chain_sum?size=4&seed=5&max_terms=3", limit=10)
+    assert held == samples[4:14]
+    with pytest.raises(ConfigError, match="all are of another split, or of what is left out"):
+        load_samples(task, without=task.source)
+
+
+def test_a_dealt_item_is_known_again_in_any_form_and_to_any_roles() -> None:
+    """Its question is bare, and the same for many items: what it is known by is the item."""
+    address = "deal:number_sorting?size=6&seed=5"
+    task = find_task(f"{address}&to=pro,con")
+    held = load_samples(task, without="deal:number_sorting?size=2&seed=5&to=planner,critic&form=whole")
+    assert held == load_samples(task)[2:]
+
+
 def test_a_deal_is_a_task_whose_facts_are_private_context() -> None:
     name = "deal:number_sorting?size=6&seed=5&to=pro,con&kind=search"
     task = find_task(name)

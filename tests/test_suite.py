@@ -16,7 +16,7 @@ from rmas.suite import compare as compare_module
 from rmas.suite.config import load_suite
 from rmas.suite.overview import write_overview
 from rmas.train.config import AgentConfig
-from suite_zoo import GYM, SOLVER, TASKS, adders, run, suite_of
+from suite_zoo import GYM, LESSONS, SOLVER, TASKS, adders, run, suite_of
 
 ROOT = Path(__file__).parent.parent
 ONCE = "rounds = 1, latent_steps = 2"
@@ -32,11 +32,11 @@ tasks = ["sums"]
 [methods.lora]
 solver = "single"
 system = "tiny"
-train = {{ stage = "agent", data = "{GYM}&size=12&seed=500", dev = 2, steps = 2, batch_size = 2, rank = 2 }}
+train = {{ stage = "agent", data = "{LESSONS}", dev = 2, steps = 2, batch_size = 2, rank = 2 }}
 tasks = ["sums"]
 [methods.links]
 system = "tiny"
-train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
+train = {{ stage = "outer", data = "{LESSONS}", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
 tasks = ["sums"]
 [methods.links-r2]
 trained = "links"
@@ -53,7 +53,7 @@ CODE = "[tasks.code]\ntask = 'mbpp'\n[methods.a]\nsamples = 2\ntemperature = 1.0
 LINKS = f"""
 [methods.a]
 system = "tiny"
-train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
+train = {{ stage = "outer", data = "{LESSONS}", dev = 0, steps = 2, batch_size = 2, {ONCE} }}
 """
 
 
@@ -237,6 +237,18 @@ def test_the_command_prints_the_tables_and_tells_failures_by_its_exit_code(tmp_p
     assert result.exit_code == 2
     assert "runs/sums/adder: ZeroDivisionError" in result.stderr
     assert "2 of 4 failed" in result.stderr
+
+
+def test_a_question_that_was_trained_on_is_not_asked(tmp_path: Path) -> None:
+    tasks = TASKS.split("[tasks.more]")[0]
+    train = f'train = {{ stage = "outer", data = "{GYM}&size=9&seed=3", dev = 0, steps = 1, batch_size = 2, {ONCE} }}\n'
+    method = f'[methods.a]\nsystem = "tiny"\n{train}'
+    outcome = run(suite_of(tmp_path, tasks + method), tmp_path)
+    assert "9 of 12 questions of sums stand in the training data of a-seed0" in outcome.failed["runs/sums/a-seed0"]
+    outcome = run(suite_of(tmp_path, tasks + f'without = "{GYM}&size=9&seed=3"\n' + method), tmp_path)
+    assert outcome.failed == {}
+    summary = json.loads((tmp_path / "out/runs/sums/a-seed0/summary.json").read_text(encoding="utf-8"))
+    assert summary["result"]["questions"] == 3
 
 
 def test_settings_of_a_training_may_stand_in_a_file(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rmas.suite.layout import grid_of, grid_table
 from rmas.suite.overview import write_overview
 from rmas.suite.pool import Gap, Pooled, gap
 from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
-from suite_zoo import GYM, SOLVER, TASKS, adders, run, suite_of
+from suite_zoo import LESSONS, SOLVER, TASKS, adders, run, suite_of
 
 ASKED = """
 [price]
@@ -39,13 +39,13 @@ against = { adder = "half" }
 TRAINED = f"""
 [methods.r1]
 system = "tiny"
-train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, rounds = 1, latent_steps = 2, batch_size = 2 }}
+train = {{ stage = "outer", data = "{LESSONS}", dev = 0, rounds = 1, latent_steps = 2, batch_size = 2 }}
 [methods.r1-r2]
 trained = "r1"
 rounds = 2
 [methods.r2]
 system = "tiny"
-train = {{ stage = "outer", data = "{GYM}&size=12&seed=500", dev = 0, rounds = 2, latent_steps = 2, batch_size = 2 }}
+train = {{ stage = "outer", data = "{LESSONS}", dev = 0, rounds = 2, latent_steps = 2, batch_size = 2 }}
 [methods.plain]
 solver = "single"
 system = "tiny"

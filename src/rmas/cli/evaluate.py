@@ -78,7 +78,7 @@ def evaluate(
     if not as_json:
         shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
         note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
-    questions = load_samples(found, data=settings.data, limit=settings.limit)
+    questions = load_samples(found, data=settings.data, limit=settings.limit, without=settings.without)
     sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
     claim_folder(out, settings, resume=resume, free=FREE)
     with progress() as loading:

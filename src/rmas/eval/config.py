@@ -30,6 +30,7 @@ class EvalConfig:
     batch_size: int = 16
     limit: int | None = None
     data: str | None = None
+    without: str | None = None  # sources whose questions are left out: what a system was trained on
     jobs: int = 2  # programs of a code task, or requests to the judge, at a time
     judge_url: str | None = None  # of short answers; its key is never a setting
     judge_model: str | None = None

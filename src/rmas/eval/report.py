@@ -126,7 +126,9 @@ def _report_space(runs: Sequence[Run], out: Path, embed: Embed) -> list[Path]:
     task = find_task(config["task"])
     golds = {
         sample.id: sample.target.answers[0]
-        for sample in load_samples(task, data=config.get("data"), limit=config.get("limit"))
+        for sample in load_samples(
+            task, data=config.get("data"), limit=config.get("limit"), without=config.get("without")
+        )
         if sample.target.answers and sample.id in runs[0].groups
     }
     if not golds:

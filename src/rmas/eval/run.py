@@ -66,7 +66,8 @@ def evaluate(
         sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     if judge is None:
         judge = judge_for(task, config)
-    samples = load_samples(task, data=config.data, limit=config.limit) if samples is None else samples
+    if samples is None:
+        samples = load_samples(task, data=config.data, limit=config.limit, without=config.without)
     if out is not None:
         asked = f"{config.judge_model} at {config.judge_url}" if config.judge_model else "none"
         check_origin(out, {"task's version": task.version, "judge": asked, **(origin or {})})

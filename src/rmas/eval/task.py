@@ -5,6 +5,7 @@ so the default source, a download and a file of your own go through one function
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -99,8 +100,12 @@ def find_task(name: str) -> Task:
     raise ConfigError(unknown("task", name, [*TASKS, *(f"{prefix}:FAMILY" for prefix in GENERATED)]))
 
 
-def load_samples(task: Task, *, data: str | None = None, limit: int | None = None) -> list[Sample]:
+def load_samples(
+    task: Task, *, data: str | None = None, limit: int | None = None, without: str | None = None
+) -> list[Sample]:
     """The samples of `task` in stored order, the first `limit` of them; ids are unique. No row is asked for after them.
+
+    `without`: sources as `data` names them; no question of theirs, or of their ids, is among the samples.
 
     `data` takes the place of the task's source: a .jsonl or .json file, hf:OWNER/NAME?options, hf:./folder, a generator
     or several joined by ` + `. Raises ConfigError: the row's place and field, or how to get data that is gated
@@ -108,13 +113,14 @@ def load_samples(task: Task, *, data: str | None = None, limit: int | None = Non
     """
     require(limit is None or limit >= 1, "limit", limit, "1 or more")
     rows = _own_rows(task) if data is None else _rows(data)
+    known = set() if without is None else {key for row in _rows(without) for key in _keys(task.read(row))}
     num_rows = 0
     samples: dict[str, Sample] = {}
     places: dict[str, str] = {}
     for row in rows:
         num_rows += 1
         sample = task.read(row)
-        if sample is None:
+        if sample is None or not known.isdisjoint(_keys(sample)):
             continue
         if sample.id not in samples:
             samples[sample.id], places[sample.id] = sample, row.place
@@ -127,11 +133,19 @@ def load_samples(task: Task, *, data: str | None = None, limit: int | None = Non
     if not samples:
         raise ConfigError(
             f"{task.name}: none of the {num_rows} rows of {data or task.source} is a sample of it (all are of another "
-            "split). Give the whole file, or another one."
+            f"split{', or of what is left out' if without else ''}). Give the whole file, or another one."
         )
-    if limit is None and task.size not in (None, len(samples)):
+    if limit is None and without is None and task.size not in (None, len(samples)):
         _log.warning("%s: %d samples were read, the whole set has %d", task.name, len(samples), task.size)
     return list(samples.values())
+
+
+def _keys(sample: Sample | None) -> set[str]:
+    """By what a sample is known again: what is asked, and its id where that is a digest of what is asked."""
+    if sample is None:
+        return set()
+    asked = repr((sample.question.text, sorted(sample.question.context.items())))
+    return {asked, sample.id} if re.fullmatch("[0-9a-f]{16}", sample.id) else {asked}
 
 
 def _own_rows(task: Task) -> Iterator[Row]:

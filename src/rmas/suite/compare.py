@@ -7,7 +7,7 @@ from their folders every time.
 
 import json
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,8 @@ from rmas.eval.code import sandbox_for
 from rmas.eval.config import FREE
 from rmas.eval.record import SUMMARY, replace_file
 from rmas.eval.run import Report, evaluate_into
-from rmas.eval.task import find_task, load_samples
+from rmas.eval.task import Sample, find_task, load_samples
+from rmas.prompt import Question
 from rmas.runfolder import CONFIG, claim_folder
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
@@ -25,6 +26,7 @@ from rmas.suite.cell import open_cell
 from rmas.suite.config import Cell, Suite, Training, bundle_of
 from rmas.system import load_system
 from rmas.train.config import FREE as TRAINING_FREE
+from rmas.train.data import load_examples
 from rmas.train.stages import STAGES
 
 FAILED, TRAINED = "failed.json", "trained.json"
@@ -121,12 +123,14 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
 
 def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
     config, folder = bundle_of(cell, out), out / cell.folder
-    is_begun = (folder / CONFIG).exists()
-    claim_folder(folder, config, resume=is_begun, free=FREE)
     if (folder / SUMMARY).exists():
+        claim_folder(folder, config, resume=True, free=FREE)
         return
     task = find_task(config.task)
-    samples = load_samples(task, data=config.data, limit=config.limit)
+    samples = load_samples(task, data=config.data, limit=config.limit, without=config.without)
+    if cell.training is not None:
+        _hold_out(samples, cell.training, cell.task)
+    claim_folder(folder, config, resume=(folder / CONFIG).exists(), free=FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
         config, device=machine.device, dtype=machine.dtype, cache=machine.cache, progress=progress
@@ -136,3 +140,18 @@ def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progre
         report(str(cell.folder), number, total, figures)
 
     evaluate_into(folder, solver, task, config, samples=samples, facts=facts, sandbox=sandbox, report=told)
+
+
+def _hold_out(samples: Sequence[Sample], training: Training, task: str) -> None:
+    """Refuse questions that the system was trained on."""
+    roles = load_spec(training.system).pattern.roles
+    seen = {_asked(example.question) for example in load_examples(training.config, roles=roles)}
+    if common := sum(_asked(sample.question) in seen for sample in samples):
+        raise ConfigError(
+            f"{common} of {len(samples)} questions of {task} stand in the training data of {training.folder.name}. "
+            f'Leave them out: without = "{training.config.data:.60}…" in tasks.{task}.'
+        )
+
+
+def _asked(question: Question) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return question.text, tuple(sorted(question.context.items()))

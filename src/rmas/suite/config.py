@@ -51,7 +51,9 @@ from rmas.train.stages import STAGES, Name, StageConfig
 _OWN = ("reference", "seeds", "tasks", "methods")
 _BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
-_SHARED = tuple(name for name in _EVAL if name not in ("task", "solver", "system", "answerer", "data", "limit"))
+_SHARED = tuple(
+    name for name in _EVAL if name not in ("task", "solver", "system", "answerer", "data", "without", "limit")
+)
 
 
 class Training(NamedTuple):
@@ -122,7 +124,7 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
             raise ConfigError("data: " + unknown("task", name, tasks))
         tasks[name] = tasks[name] | {"data": source}
     for name, task in tasks.items():
-        file.only(task, ("task", "data", "limit", *_SHARED), prefix=f"tasks.{name}.")
+        file.only(task, ("task", "data", "without", "limit", *_SHARED), prefix=f"tasks.{name}.")
     for name, method in methods.items():
         file.only(
             method,
