@@ -32,7 +32,7 @@ from rmas.errors import unknown
 from rmas.tomlfile import TomlFile
 
 KEYS = ("equal", "price", "statements", "tables")
-# What can be held equal, or shown: its title, and whether a training has it.
+# What can be held equal, and what it is called.
 BUDGETS: Mapping[str, str] = {
     "trained_parameters": "trained numbers",
     "trained_examples": "examples seen",

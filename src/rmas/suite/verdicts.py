@@ -1,7 +1,7 @@
 """Statements of a suite with their verdicts, and budgets that are not as equal as they were meant to be."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -64,14 +64,12 @@ def verdict(difference: float | None, p: float | None) -> str:
 
 
 def budget_table(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, float]]) -> Table | None:
-    """A row a method: each budget as a share of the one it is meant to equal, and which are not equal."""
-    equal = suite.asked.equal
-    of = {key: value for key, value in _budgets(suite, costs, suite.asked.equal_to).items() if key in equal}
-    if not equal or not of:
-        return None
+    """A row a method: each budget, as a share of the one it is meant to equal, on the tasks that both have."""
+    equal, other = suite.asked.equal, suite.asked.equal_to
     rows: list[dict[str, Any]] = []
     for method in suite.methods:
-        own = _budgets(suite, costs, method)
+        tasks = [task for task in suite.tasks if {(method, task), (other, task)} <= costs.keys()]
+        own, of = (_budgets(costs, name, tasks) for name in (method, other))
         if not own or (not own["trained_parameters"] and all(key.startswith("trained_") for key in equal)):
             continue
         row: dict[str, Any] = {"name": method}
@@ -85,12 +83,14 @@ def budget_table(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, floa
                 off.append(f"{BUDGETS[key]} {ratio:.2f} times")
         row["verdict"] = "; ".join(off) or "equal"
         rows.append(row)
+    if not equal or not rows:
+        return None
     columns = [Column(key="name", title="method", kind="text")]
     for key in equal:
         columns.append(Column(key=key, title=BUDGETS[key]))
         if any(f"{key}_ratio" in row for row in rows):
             columns.append(Column(key=f"{key}_ratio", title="ratio"))
-    columns.append(Column(key="verdict", title=f"against {suite.asked.equal_to}", kind="text"))
+    columns.append(Column(key="verdict", title=f"against {other}", kind="text"))
     meant = ", ".join(f"{BUDGETS[key]} within {100 * tolerance:g} %" for key, tolerance in equal.items())
     return make_table(rows, columns, notes=[f"Meant to be equal: {meant}.", _BUDGET_NOTE])
 
@@ -102,9 +102,11 @@ def unequal(table: Table) -> Iterator[str]:
             yield f"{row[0].text}: {row[-1].text} {table.header[-1].removeprefix('against ')}'s"
 
 
-def _budgets(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, float]], method: str) -> dict[str, float]:
-    """Its budgets, on average over the tasks that it has."""
-    rows = [costs[method, task] for task in suite.tasks if (method, task) in costs]
+def _budgets(
+    costs: Mapping[tuple[str, str], Mapping[str, float]], method: str, tasks: Sequence[str]
+) -> dict[str, float]:
+    """A method's budgets, on average over the tasks."""
+    rows = [costs[method, task] for task in tasks]
     return {key: sum(row[key] for row in rows) / len(rows) for key in BUDGETS} if rows else {}
 
 
@@ -120,6 +122,6 @@ _STATEMENTS_NOTE = (
     "adjusting."
 )
 _BUDGET_NOTE = (
-    "Figures are means over tasks and seeds. Training TFLOP: matrix products of the first step, forward, backward and "
-    "recomputed, times the steps; extraction of states and dev evaluations are not in it."
+    "Figures are means over seeds and the tasks that both have. Training TFLOP: matrix products of the first step, "
+    "forward, backward and recomputed, times the steps; extraction of states and dev evaluations are not in it."
 )
