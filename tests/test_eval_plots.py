@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from rmas.errors import ConfigError
-from rmas.eval.plots import FORMATS, draw_lines, draw_measure, lines_figure, spread
+from rmas.eval.plots import FORMATS, draw_grid, draw_lines, draw_measure, grid_figure, lines_figure, spread
 from rmas.eval.series import MEASURES, SETTINGS, TRAITS, Series, lines_of, series_of, short_paths
 
 APART = (
@@ -280,3 +280,19 @@ def test_without_matplotlib_the_line_says_what_to_install(tmp_path: Path, monkey
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r"plots need the matplotlib package: pip install 'rmas\[eval\]'\."):
         draw_lines(tmp_path / "a.png", APART, x_label="x", y_label="y")
+
+
+def test_a_grid_names_every_cell_and_marks_those_that_are_missing(tmp_path: Path) -> None:
+    cells = {(1, 1): (0.4, 0.02), (1, 3): (0.5, 0.02), (2, 1): (0.25, 0.01)}
+    figure = grid_figure(cells, x_label="x", y_label="y")
+    (axes,) = figure.axes
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): "40.0\n± 2.0", (1, 0): "50.0\n± 2.0", (0, 1): "25.0\n± 1.0", (1, 1): "–"}
+    shades = [tuple(each.get_facecolor()[0][:3]) for each in axes.collections]
+    assert len(set(shades)) == 3
+    assert all(max(shade) < 1 for shade in shades)  # white is what is missing
+    for name in ("a.png", "b.png"):
+        draw_grid(tmp_path / name, cells, x_label="x", y_label="y")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with pytest.raises(ConfigError, match="nothing to draw: no cell of the grid is finished"):
+        draw_grid(tmp_path / "c.png", {}, x_label="x", y_label="y")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rmas.errors import ConfigError, unknown
 from rmas.eval.series import MEASURES, SETTINGS, Series, series_of
 from rmas.eval.space import Cloud
+from rmas.eval.tables import NOTHING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,17 +189,23 @@ def grid_figure(cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     lowest, highest = min(mean for mean, _ in cells.values()), max(mean for mean, _ in cells.values())
-    for (row, column), (mean, error) in cells.items():
-        x, y = columns.index(column), rows.index(row)
-        share = 0.5 if highest == lowest else (mean - lowest) / (highest - lowest)
-        shade = tuple(1 - share * 0.75 * (1 - part) for part in (0.0, 0.45, 0.70))  # white to the first line's blue
-        axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=shade, linewidth=0)
-        colour = "white" if share > 0.7 else "black"
-        axes.text(x, y, f"{100 * mean:.1f}\n± {100 * error:.1f}", ha="center", va="center", color=colour, fontsize=7.5)
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            if (row, column) not in cells:
+                axes.text(x, y, NOTHING, ha="center", va="center", color=_GREY[0])
+                continue
+            mean, error = cells[row, column]
+            share = 0.5 if highest == lowest else (mean - lowest) / (highest - lowest)
+            depth = 0.08 + 0.72 * share  # of the first line's blue; the lightest is not white, which is missing
+            shade = tuple(1 - depth * (1 - part) for part in (0.0, 0.45, 0.70))
+            axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=shade, linewidth=0)
+            text, colour = f"{100 * mean:.1f}\n± {100 * error:.1f}", "white" if share > 0.7 else "black"
+            axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=7.5)
     axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
     axes.set_xticks(range(len(columns)), map(str, columns))
     axes.set_yticks(range(len(rows)), map(str, rows))
     axes.grid(visible=False)
+    figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=_GREY[1])
     return figure
 
 
