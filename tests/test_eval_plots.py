@@ -12,6 +12,7 @@ import pytest
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba_array
 
 from rmas.errors import ConfigError
 from rmas.eval.plots import FORMATS, draw_grid, draw_lines, draw_measure, grid_figure, lines_figure, spread
@@ -288,7 +289,7 @@ def test_a_grid_names_every_cell_and_marks_those_that_are_missing(tmp_path: Path
     (axes,) = figure.axes
     texts = {text.get_position(): text.get_text() for text in axes.texts}
     assert texts == {(0, 0): "40.0\n± 2.0", (1, 0): "50.0\n± 2.0", (0, 1): "25.0\n± 1.0", (1, 1): "–"}
-    shades = [tuple(each.get_facecolor()[0][:3]) for each in axes.collections]
+    shades = [tuple(to_rgba_array(each.get_facecolor())[0][:3]) for each in axes.collections]
     assert len(set(shades)) == 3
     assert all(max(shade) < 1 for shade in shades)  # white is what is missing
     for name in ("a.png", "b.png"):
