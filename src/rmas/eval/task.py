@@ -144,8 +144,13 @@ def _keys(sample: Sample | None) -> set[str]:
     """By what a sample is known again: what is asked, and its id where that is a digest of what is asked."""
     if sample is None:
         return set()
-    asked = repr((sample.question.text, sorted(sample.question.context.items())))
-    return {asked, sample.id} if re.fullmatch("[0-9a-f]{16}", sample.id) else {asked}
+    own = asked(sample.question)
+    return {own, sample.id} if re.fullmatch("[0-9a-f]{16}", sample.id) else {own}
+
+
+def asked(question: Question) -> str:
+    """All that is asked and told, by which a question is known again."""
+    return repr((question.text, sorted(question.context.items())))
 
 
 def _own_rows(task: Task) -> Iterator[Row]:

@@ -17,8 +17,7 @@ from rmas.eval.code import sandbox_for
 from rmas.eval.config import FREE
 from rmas.eval.record import SUMMARY, replace_file
 from rmas.eval.run import Report, evaluate_into
-from rmas.eval.task import Sample, find_task, load_samples
-from rmas.prompt import Question
+from rmas.eval.task import Sample, asked, find_task, load_samples
 from rmas.runfolder import CONFIG, claim_folder
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
@@ -81,12 +80,13 @@ def compare(
     for training in suite.trainings:
         with attempt(training.folder):
             _train(training, out / training.folder, machine, report=report, progress=progress)
+    lessons: dict[Path, frozenset[str]] = {}
     for cell in suite.cells:
         if cell.training is not None and str(cell.training.folder) in failed:
             failed[str(cell.folder)] = f"{cell.training.folder} failed, so it has no bundle."
             continue
         with attempt(cell.folder):
-            _evaluate(cell, out, machine, report=report, progress=progress)
+            _evaluate(cell, out, machine, lessons, report=report, progress=progress)
     replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
     return Outcome(tuple(done), failed)
 
@@ -121,7 +121,16 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
     replace_file(out / TRAINED, json.dumps(facts, indent=2))
 
 
-def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
+def _evaluate(
+    cell: Cell,
+    out: Path,
+    machine: Machine,
+    lessons: dict[Path, frozenset[str]],
+    *,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """`lessons`: what trainings asked, by their folder; filled as cells need it."""
     config, folder = bundle_of(cell, out), out / cell.folder
     if (folder / SUMMARY).exists():
         claim_folder(folder, config, resume=True, free=FREE)
@@ -129,7 +138,9 @@ def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progre
     task = find_task(config.task)
     samples = load_samples(task, data=config.data, limit=config.limit, without=config.without)
     if cell.training is not None:
-        _hold_out(samples, cell.training, cell.task)
+        if cell.training.folder not in lessons:
+            lessons[cell.training.folder] = _questions_of(cell.training)
+        _hold_out(samples, cell.training, cell.task, lessons[cell.training.folder])
     claim_folder(folder, config, resume=(folder / CONFIG).exists(), free=FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
@@ -142,16 +153,15 @@ def _evaluate(cell: Cell, out: Path, machine: Machine, *, report: Report, progre
     evaluate_into(folder, solver, task, config, samples=samples, facts=facts, sandbox=sandbox, report=told)
 
 
-def _hold_out(samples: Sequence[Sample], training: Training, task: str) -> None:
-    """Refuse questions that the system was trained on."""
-    roles = load_spec(training.system).pattern.roles
-    seen = {_asked(example.question) for example in load_examples(training.config, roles=roles)}
-    if common := sum(_asked(sample.question) in seen for sample in samples):
+def _hold_out(samples: Sequence[Sample], training: Training, task: str, seen: frozenset[str]) -> None:
+    """Refuse questions that the system was trained on: those of `seen`."""
+    if common := sum(asked(sample.question) in seen for sample in samples):
         raise ConfigError(
             f"{common} of {len(samples)} questions of {task} stand in the training data of {training.folder.name}. "
             f'Leave them out: without = "{training.config.data:.60}…" in tasks.{task}.'
         )
 
 
-def _asked(question: Question) -> tuple[str, tuple[tuple[str, str], ...]]:
-    return question.text, tuple(sorted(question.context.items()))
+def _questions_of(training: Training) -> frozenset[str]:
+    roles = load_spec(training.system).pattern.roles
+    return frozenset(asked(example.question) for example in load_examples(training.config, roles=roles))

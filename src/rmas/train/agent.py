@@ -11,21 +11,19 @@ from typing import NamedTuple
 import torch
 
 from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
-from rmas.engine import LatentChannel, check_lengths
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.alone import keep_alone
+from rmas.train.alone import ALONE, check_alone, keep_alone
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
-from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, judged, longest_answer, measure, outcome
+from rmas.train.data import Batches, lengths_of, load_examples, split_examples
+from rmas.train.dev import check_answers, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import Unrolled, backward, unroll
 from rmas.train.team import join_team
 
 ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
-_ALONE = LatentChannel(latent_steps=0)
 
 
 class Tuned(NamedTuple):
@@ -53,7 +51,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     if team.is_first:
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
-    _check(system, config, split.train, split.dev)
+    check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
+    check_alone(system, (*split.train, *split.dev), max_new_tokens=config.max_new_tokens)
     frozen = frozen_digest(system, (), split.train)
     if config.method == "lora":
         parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
@@ -66,7 +65,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     def step(number: int) -> StepResult:
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [split.train[i] for i in places]
-            return unroll(system, micro, rounds=1, channel=_ALONE, share_heads=False)
+            return unroll(system, micro, rounds=1, channel=ALONE, share_heads=False)
 
         return backward(team.share(batches[number]), config, unrolled)
 
@@ -102,15 +101,6 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
     team.wait()
     return outcome(result, parameters)
-
-
-def _check(system: System, config: AgentConfig, train: Sequence[Example], dev: Sequence[Example]) -> None:
-    """Refuse, before any work, what the agent could not read whole, and dev answers that it could never write."""
-    check_answers(system, (example.answer for example in dev), max_new_tokens=config.max_new_tokens)
-    longest = sorted((*train, *dev), key=lambda e: -len(e.question.text) - len(e.answer))[:8]
-    for example in longest:
-        room = max(config.max_new_tokens, longest_answer(system, [example]))
-        check_lengths(system, [example.question], channel=_ALONE, max_new_tokens=room)
 
 
 def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> None:

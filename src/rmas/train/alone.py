@@ -1,19 +1,31 @@
-"""The bundle of an agent alone: a system file, the wording where it is nobody else's, curves and a few words."""
+"""What stages that train an agent alone share: what it can read, and its bundle."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from rmas.engine import LatentChannel, check_lengths
 from rmas.errors import CheckpointError, PromptError
 from rmas.prompt import PACKS, Kind, known_packs
 from rmas.spec import SystemSpec
+from rmas.system import System
 from rmas.tomlfile import read_toml
+from rmas.train.data import Example
+from rmas.train.dev import longest_answer
 from rmas.train.journal import draw_curves
 from rmas.wholefile import write_whole
 
 PROMPTS = "prompts"  # the folder of a wording of its own
+ALONE = LatentChannel(latent_steps=0)
+
+
+def check_alone(system: System, examples: Iterable[Example], *, max_new_tokens: int) -> None:
+    """Refuse what the one agent of `system` could not read whole with its answer. Raises QuestionError."""
+    for example in sorted(examples, key=lambda e: -len(e.question.text) - len(e.answer))[:8]:
+        room = max(max_new_tokens, longest_answer(system, [example]))
+        check_lengths(system, [example.question], channel=ALONE, max_new_tokens=room)
 
 
 def keep_alone(
@@ -25,7 +37,7 @@ def keep_alone(
     card: str,
     wording: tuple[Kind, str] | None = None,
 ) -> None:
-    """Write the bundle of `spec`, a system of one role, to `out`.
+    """Write the bundle of `spec`, a system of one role, to `out`: system file, own wording, curves, a few words.
 
     `entry`: where the role's model is now, over where it was. `wording`: a kind of question and the system text that
     the role now has for it. Raises CheckpointError where the folder cannot be written.

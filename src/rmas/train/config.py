@@ -195,7 +195,6 @@ class PromptConfig(DataConfig):
     seed: int = 42
     feedback_tokens: int = 256  # of a criticism, and of a new text
     temperature: float = 0.7  # of both
-    by_length: bool = False
     max_new_tokens: int = 32  # of an answer
     dev_batch: int = 32
     start: ClassVar[None] = None  # no links

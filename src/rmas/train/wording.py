@@ -17,23 +17,22 @@ from typing import NamedTuple, final
 
 import torch
 
-from rmas.engine import LatentChannel, check_lengths, read, speak
+from rmas.engine import read, speak
 from rmas.errors import CheckpointError, ConfigError, QuestionError
 from rmas.prompt import PromptPack, Question, RoleText, Section
 from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
 from rmas.system import System
-from rmas.train.alone import keep_alone
+from rmas.train.alone import ALONE, check_alone, keep_alone
 from rmas.train.config import Cost, PromptConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, longest_answer, measure, replies
+from rmas.train.dev import check_answers, measure, replies
 from rmas.train.journal import Journal
 from rmas.train.operations import Operations
 from rmas.train.textual import Answered, need_textgrad, propose
 from rmas.wholefile import write_whole
 
 TEXTS = "prompts.json"
-_ALONE = LatentChannel(latent_steps=0)
 _SENT = (Section(("", "question", "")),)
 
 
@@ -58,7 +57,7 @@ def train_prompt(system: System, config: PromptConfig, out: Path, *, resume: boo
     batches = Batches(lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=False)
     writer = _Writer(system, config)
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    writer.check((*split.train, *split.dev))
+    check_alone(system, (*split.train, *split.dev), max_new_tokens=config.max_new_tokens)
     claim_folder(out, config, resume=resume)
     original = writer.text
     tried = _read(out) if resume else []
@@ -119,13 +118,6 @@ class _Writer:
         roles = dict(pack.roles) | {key: pack.roles[key]._replace(system=text)}
         self._system.spec = replace(self._system.spec, pack=replace(pack, roles=roles))
 
-    def check(self, examples: Sequence[Example]) -> None:
-        """Refuse what the agent could not read whole. Raises QuestionError."""
-        longest = sorted(examples, key=lambda e: -len(e.question.text) - len(e.answer))[:8]
-        for example in longest:
-            room = max(self._config.max_new_tokens, longest_answer(self._system, [example]))
-            check_lengths(self._system, [example.question], channel=_ALONE, max_new_tokens=room)
-
     def judge(self, text: str, dev: Sequence[Example], *, over: Tried | None = None) -> Tried:
         """What dev says of a text. It is kept unless it is worse than `over`: in accuracy, of equal ones in loss."""
         self.text = text
@@ -152,7 +144,7 @@ class _Writer:
                 self._system,
                 batch,
                 rounds=1,
-                channel=_ALONE,
+                channel=ALONE,
                 max_new_tokens=self._config.max_new_tokens,
                 losses=False,
             )
@@ -164,7 +156,7 @@ class _Writer:
             return nothing
         try:
             self.text = text
-            self.check([*batch, *dev])
+            check_alone(self._system, [*batch, *dev], max_new_tokens=self._config.max_new_tokens)
         except QuestionError:  # too long a text leaves no room for the question
             return nothing
         found = self.judge(text, dev, over=best)
