@@ -14,8 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba_array
 
+from rmas.canvas import FORMATS
 from rmas.errors import ConfigError
-from rmas.eval.plots import FORMATS, draw_grid, draw_lines, draw_measure, grid_figure, lines_figure, spread
+from rmas.eval.panels import draw_grid, grid_figure
+from rmas.eval.plots import draw_lines, draw_measure, lines_figure, spread
 from rmas.eval.series import MEASURES, SETTINGS, TRAITS, Series, lines_of, series_of, short_paths
 
 APART = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rmas.errors import PatternError
+from rmas.packs import load_pack
 from rmas.pattern import RESERVED, Edge, Pattern, known_patterns, load_pattern
-from rmas.prompt import load_pack
 
 SCHEDULE = 'schedule = [["planner"], ["critic"], ["solver"]]'
 EDGES = 'edges = [["planner", "critic"], ["critic", "solver"], ["solver", "planner"]]'

@@ -17,8 +17,9 @@ from rmas.backbone import TINY, Backbone, HFBackbone, State, tiny_backbone
 from rmas.engine import Agent, Channel, Heads, LastTurn, LatentChannel, Row, Sampling, run, speak
 from rmas.engine.channel import Thought
 from rmas.engine.turn import Inbox, Payload
+from rmas.packs import load_pack
 from rmas.pattern import Pattern, known_patterns, load_pattern
-from rmas.prompt import KINDS, Prompt, PromptPack, Question, RoleText, Section, load_pack
+from rmas.prompt import KINDS, Prompt, PromptPack, Question, RoleText, Section
 from rmas.sources import parse_source
 from rmas.spec import RoleSpec, SystemSpec
 from rmas.system import System

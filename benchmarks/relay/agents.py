@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from benchmarks.relay.task import ALPHABET, GO, ROLES, Relay, spell, told
 from rmas.backbone import HFBackbone, new_backbone
-from rmas.prompt import PromptPack, Question, Slot, load_pack
+from rmas.packs import load_pack
+from rmas.prompt import PromptPack, Question, Slot
 
 PATTERN = "sequential"
 PROMPTS = Path(__file__).parent / "prompts.toml"

@@ -20,7 +20,7 @@ from torch import Tensor
 from rmas.alignment import fingerprint
 from rmas.backbone import HFBackbone
 from rmas.errors import CheckpointError
-from rmas.prompt import PACKS
+from rmas.packs import PACKS
 from rmas.spec import SystemSpec
 
 LINKS, MANIFEST, SYSTEM = "links.safetensors", "manifest.json", "system.toml"

@@ -7,8 +7,9 @@ from typing import Any
 
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
+from rmas.packs import known_packs, load_pack
 from rmas.pattern import Edge, Pattern, load_pattern
-from rmas.prompt import PromptPack, known_packs, load_pack
+from rmas.prompt import PromptPack
 from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
 from rmas.sources import Source, parse_source
 from rmas.tomlfile import TomlFile, read_toml

@@ -38,5 +38,6 @@ reports
     series.py          what a picture shows
     space.py           answers among gold answers: distance and control
     embedding.py       texts as vectors
-    plots.py           the pictures
+    plots.py           pictures of lines
+    panels.py          pictures of clouds and of a grid
 """

@@ -15,7 +15,8 @@ import numpy as np
 from rmas.errors import ConfigError, unknown
 from rmas.eval.finished import Run, load_run, reference_of, rows_of
 from rmas.eval.paired import comparisons_note
-from rmas.eval.plots import draw_clouds, draw_measure
+from rmas.eval.panels import draw_clouds
+from rmas.eval.plots import draw_measure
 from rmas.eval.power import smallest_note
 from rmas.eval.series import MEASURES, SETTINGS, TRAITS, lines_of
 from rmas.eval.space import Vectors, clouds

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rmas.eval.paired import holm, paired_difference, permutation_test
-from rmas.eval.plots import draw_grid
+from rmas.eval.panels import draw_grid
 from rmas.eval.record import SUMMARY
 from rmas.eval.report import report
 from rmas.eval.statistics import estimate

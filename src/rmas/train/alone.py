@@ -8,7 +8,8 @@ import tomli_w
 
 from rmas.engine import LatentChannel, check_lengths
 from rmas.errors import CheckpointError, PromptError
-from rmas.prompt import PACKS, Kind, known_packs
+from rmas.packs import PACKS, known_packs
+from rmas.prompt import Kind
 from rmas.spec import SystemSpec
 from rmas.system import System
 from rmas.tomlfile import read_toml

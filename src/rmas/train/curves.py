@@ -9,27 +9,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmas.canvas import COLOURS, GREY, LOOK, blank, save_picture
 from rmas.settings import CONTROLS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Lines = Sequence[Mapping[str, Any]]
 
 # A dev figure -> what the picture calls it; colours that the colour-blind tell apart.
 _ACCURACIES = {"accuracy": "the messages"} | {f"accuracy_{control}": told for control, told in CONTROLS.items()}
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5a5a5a")
-_LOOK: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
+_COLOURS = (*(line for line, _ in COLOURS), GREY[1])
+_LOOK = LOOK | {
+    "axes.grid.axis": "both",
     "axes.titlesize": 8,
     "axes.titlelocation": "left",
-    "legend.frameon": False,
     "legend.fontsize": 7,
     "legend.title_fontsize": 7,
     "lines.linewidth": 1.3,
@@ -43,24 +38,21 @@ def has_curves(lines: Lines) -> bool:
 
 
 def draw(lines: Lines, path: Path) -> None:
-    """Write the picture as PNG, 200 dots an inch. Bands are 95 %. Touches no global state of matplotlib."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    """Write the picture, a panel for the loss and one for the rest; bands are 95 %. Errors as for `save_picture`."""
+    save_picture(path, lambda: _figure(lines), _LOOK)
 
+
+def _figure(lines: Lines) -> "Figure":
     has_accuracy, roles = bool(_points(lines, "dev", "accuracy")), _roles(lines)
     num_panels = 2 if has_accuracy or roles else 1
-    with rc_context(_LOOK):
-        figure = Figure(figsize=(3.5 * num_panels, 2.6), layout=ConstrainedLayoutEngine(w_pad=0.08))
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, num_panels, squeeze=False)[0]
-        _draw_loss(panels[0], lines)
-        if has_accuracy:
-            _draw_accuracy(panels[1], lines)
-        elif roles:
-            _draw_cosines(panels[1], lines, roles)
-        figure.savefig(path, dpi=200)
+    figure = blank(3.5 * num_panels, 2.6, pad=0.08)
+    panels = figure.subplots(1, num_panels, squeeze=False)[0]
+    _draw_loss(panels[0], lines)
+    if has_accuracy:
+        _draw_accuracy(panels[1], lines)
+    elif roles:
+        _draw_cosines(panels[1], lines, roles)
+    return figure
 
 
 def _draw_loss(axes: "Axes", lines: Lines) -> None:

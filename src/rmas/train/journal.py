@@ -74,10 +74,7 @@ def draw_curves(folder: Path) -> Path | None:
     if not has_curves(lines):
         log.warning("No %s: %s holds no loss to draw.", CURVES, folder / LOG)
         return None
-    try:
-        draw(lines, path)
-    except OSError as problem:
-        raise _unwritable(path, problem) from None
+    draw(lines, path)
     return path
 
 

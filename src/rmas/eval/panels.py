@@ -1,0 +1,80 @@
+"""Pictures of panels: answers among gold answers (the paper's Figure 7), and shares as a grid of shades (Figure 1)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from rmas.canvas import COLOURS, GREY, blank, save_picture
+from rmas.errors import ConfigError
+from rmas.eval.space import Cloud
+from rmas.eval.tables import NOTHING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CLOUD = "#c9c9c9"
+_PANELS = 4  # of clouds, side by side
+_TITLE = 22  # letters in a line above a panel
+
+
+def draw_clouds(path: Path, clouds: Sequence[Cloud], *, note: str = "") -> None:
+    """Write a panel a cloud, answers among gold answers; note: small, below it. Errors as for `save_picture`."""
+    save_picture(path, lambda: clouds_figure(clouds, note=note))
+
+
+def draw_grid(path: Path, cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label: str, y_label: str) -> None:
+    """Write shares with their errors as a grid of shades, by (row, column). Errors as for `save_picture`."""
+    save_picture(path, lambda: grid_figure(cells, x_label=x_label, y_label=y_label))
+
+
+def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
+    """The picture itself: panels on the same axes, at most four a row, gold answers in grey below the others."""
+    columns = min(len(clouds), _PANELS)
+    rows = -(-len(clouds) // columns)
+    figure = blank(1.75 * columns, 2.05 * rows + 0.2)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for number, (axes, cloud) in enumerate(zip(panels, clouds, strict=False)):
+        colour = COLOURS[(number - 1) % len(COLOURS)] if number else GREY
+        axes.scatter(*cloud.gold_N2.T, s=5, color=_CLOUD, linewidths=0, rasterized=True)
+        axes.scatter(*cloud.answers_N2.T, s=5, color=colour[0], alpha=0.55, linewidths=0, rasterized=True)
+        axes.set_title(fill(cloud.name, _TITLE), fontsize=8, color=colour[1])
+        told = f"distance {cloud.distance:.3f} (chance: to {cloud.chance:.3f})"
+        if number:
+            told += f"\ncosine: own gold {cloud.own:.2f}, other {cloud.other:.2f}"
+        axes.set_xlabel(told, fontsize=6.2, color=GREY[1])
+        axes.set(xticks=(), yticks=())
+        axes.margins(0.06)
+    for axes in panels[len(clouds) :]:
+        axes.set_axis_off()
+    if note:
+        figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=GREY[1])
+    return figure
+
+
+def grid_figure(cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label: str, y_label: str) -> "Figure":
+    """A square a cell, from the lowest share (light) to the highest, the number in it."""
+    if not cells:
+        raise ConfigError("nothing to draw: no cell of the grid is finished.")
+    rows, columns = (sorted({place[axis] for place in cells}) for axis in (0, 1))
+    figure = blank(0.9 + 0.75 * len(columns), 0.7 + 0.5 * len(rows))
+    axes = figure.subplots()
+    lowest, highest = min(mean for mean, _ in cells.values()), max(mean for mean, _ in cells.values())
+    for y, row in enumerate(rows):
+        for x, column in enumerate(columns):
+            if (row, column) not in cells:
+                axes.text(x, y, NOTHING, ha="center", va="center", color=GREY[0])
+                continue
+            mean, error = cells[row, column]
+            share = 0.5 if highest == lowest else (mean - lowest) / (highest - lowest)
+            depth = 0.08 + 0.72 * share  # of the first line's blue; the lightest is not white, which is missing
+            shade = tuple(1 - depth * (1 - part) for part in (0.0, 0.45, 0.70))
+            axes.fill_between([x - 0.5, x + 0.5], y - 0.5, y + 0.5, color=shade, linewidth=0)
+            text, colour = f"{100 * mean:.1f}\n± {100 * error:.1f}", "white" if share > 0.7 else "black"
+            axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=7.5)
+    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.5, len(columns) - 0.5), ylim=(-0.5, len(rows) - 0.5))
+    axes.set_xticks(range(len(columns)), map(str, columns))
+    axes.set_yticks(range(len(rows)), map(str, rows))
+    axes.grid(visible=False)
+    figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=GREY[1])
+    return figure
