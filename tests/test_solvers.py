@@ -148,6 +148,12 @@ def test_another_answerer_takes_the_place_of_the_systems_own(tmp_path: Path) -> 
     solver.solve([Question(text="why?")])
 
 
+@pytest.mark.parametrize(("name", "answerer"), [("tiny", "echo"), ("echo", "tiny")])
+def test_an_answerer_is_exchanged_between_systems_that_have_one(name: str, answerer: str) -> None:
+    with pytest.raises(ConfigError, match="echo has no agents, so no answerer to exchange"):
+        solver_spec(name, RunConfig(answerer=answerer))
+
+
 @pytest.mark.parametrize(
     ("name", "wanted"), [("single", {"solver"}), ("text", {"planner", "solver"}), ("moa", {"planner", "solver"})]
 )

@@ -85,7 +85,13 @@ class SystemSpec:
         return replace(self, roles=roles)
 
     def with_answerer(self, other: "SystemSpec") -> "SystemSpec":
-        """The same system with the model of `other`'s answerer, and what it was fine-tuned with, for its own."""
+        """The same system with the model of `other`'s answerer, and what it was fine-tuned with, for its own.
+
+        Raises ConfigError where one of the two has no agents.
+        """
+        for spec in (self, other):
+            if not spec.roles:
+                raise ConfigError(f"{spec.name} has no agents, so no answerer to exchange. Name a system such as smol.")
         role, entry = self.pattern.answerer, other.roles[other.pattern.answerer]
         taken = replace(self.roles[role], source=entry.source, adapter=entry.adapter)
         return replace(self, name=f"{self.name}+{other.name}", roles=dict(self.roles) | {role: taken})

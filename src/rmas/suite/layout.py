@@ -7,7 +7,7 @@ from rmas.eval.statistics import estimate
 from rmas.eval.tables import Column, Table, make_table, measured, p_text
 from rmas.suite.asked import FIGURES, Layout
 from rmas.suite.config import Suite
-from rmas.suite.pool import Found, average, gap
+from rmas.suite.pool import Costs, Found, average, gap
 from rmas.train.config import OuterConfig
 
 _GAIN = "gain"
@@ -27,9 +27,7 @@ class Grid(NamedTuple):
         return sorted({column for _, column in self.cells})
 
 
-def layout_table(
-    suite: Suite, layout: Layout, found: Found, costs: Mapping[tuple[str, str], Mapping[str, float]]
-) -> Table:
+def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Table:
     """A row a method and figure, a column a task, the mean, and the gain over the method that `against` names.
 
     A gain of accuracy is in points, with its p; of anything else it is how many times less it takes.
@@ -86,9 +84,7 @@ def grid_table(layout: Layout, grid: Grid) -> Table:
     return make_table(rows, columns, notes=[f"{layout.says}. Mean accuracy over the tasks, ± standard error."])
 
 
-def _figure(
-    figure: str, found: Found, costs: Mapping[tuple[str, str], Mapping[str, float]], method: str, task: str
-) -> tuple[float, float]:
+def _figure(figure: str, found: Found, costs: Costs, method: str, task: str) -> tuple[float, float]:
     """Value and standard error; the error of a cost is not known, and 0."""
     if figure == "accuracy":
         figures = estimate(list(found[method, task].results.values()))
@@ -106,7 +102,7 @@ def _told(figure: str, value: float, error: float) -> str:
 def _gain(
     figure: str,
     found: Found,
-    costs: Mapping[tuple[str, str], Mapping[str, float]],
+    costs: Costs,
     method: str,
     other: str,
     tasks: list[str],

@@ -3,7 +3,7 @@
 Cells that are missing leave a dash, and a method that lacks a task has no mean.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from rmas.eval.statistics import estimate
 from rmas.eval.tables import FORMATS, Column, Table, make_table, write_table
 from rmas.suite.config import Cell, Suite
 from rmas.suite.layout import grid_of, grid_table, layout_table
-from rmas.suite.pool import Found, average, costs, gap, pairs_of, pool
+from rmas.suite.pool import Costs, Found, average, costs, gap, pairs_of, pool
 from rmas.suite.verdicts import budget_table, statements_table
 
 TABLES = "tables"
-Costs = Mapping[tuple[str, str], Mapping[str, float]]
 
 
 def write_overview(suite: Suite, out: Path) -> dict[str, Table]:

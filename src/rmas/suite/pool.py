@@ -33,6 +33,7 @@ class Pooled(NamedTuple):
 
 
 Found = Mapping[tuple[str, str], Pooled]
+Costs = Mapping[tuple[str, str], Mapping[str, float]]  # by method and task, a question
 
 
 class Gap(NamedTuple):
@@ -93,7 +94,7 @@ def gap(found: Found, method: str, other: str, tasks: Sequence[str]) -> Gap | No
     return average(parts)
 
 
-def costs(suite: Suite, found: Found, out: Path) -> dict[tuple[str, str], dict[str, float]]:
+def costs(suite: Suite, found: Found, out: Path) -> Costs:
     """What a question costs, on average over the seeds, and what was trained for it."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
     for (method, task), pooled in found.items():

@@ -1,7 +1,7 @@
 """Statements of a suite with their verdicts, and budgets that are not as equal as they were meant to be."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -9,7 +9,7 @@ from rmas.eval.paired import holm
 from rmas.eval.tables import Column, Table, make_table
 from rmas.suite.asked import BUDGETS
 from rmas.suite.config import Suite
-from rmas.suite.pool import Found, gap
+from rmas.suite.pool import Costs, Found, gap
 
 HOLDS, FAILS, UNKNOWN, MISSING = "holds", "does not hold", "cannot be told at this n", "not measured"
 _ALPHA, _POWER = 0.05, 0.8
@@ -63,7 +63,7 @@ def verdict(difference: float | None, p: float | None) -> str:
     return HOLDS if difference > 0 else FAILS
 
 
-def budget_table(suite: Suite, costs: Mapping[tuple[str, str], Mapping[str, float]]) -> Table | None:
+def budget_table(suite: Suite, costs: Costs) -> Table | None:
     """A row a method: each budget, as a share of the one it is meant to equal, on the tasks that both have."""
     equal, other = suite.asked.equal, suite.asked.equal_to
     rows: list[dict[str, Any]] = []
@@ -102,9 +102,7 @@ def unequal(table: Table) -> Iterator[str]:
             yield f"{row[0].text}: {row[-1].text} {table.header[-1].removeprefix('against ')}'s"
 
 
-def _budgets(
-    costs: Mapping[tuple[str, str], Mapping[str, float]], method: str, tasks: Sequence[str]
-) -> dict[str, float]:
+def _budgets(costs: Costs, method: str, tasks: Sequence[str]) -> dict[str, float]:
     """A method's budgets, on average over the tasks."""
     rows = [costs[method, task] for task in tasks]
     return {key: sum(row[key] for row in rows) / len(rows) for key in BUDGETS} if rows else {}
