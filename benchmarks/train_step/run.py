@@ -33,6 +33,11 @@ from rmas.train.objective import answer_ids, outer_loss
 from rmas.train.outer import Stage, trainable
 
 WORDS = "A train with {n} wagons leaves at noon; each wagon holds {n} crates of tools, seeds, paper and lamps. "
+SOLUTION = (
+    "The train has {n} wagons, and each of them holds {n} crates of tools, seeds, paper and lamps. To find how many "
+    "crates there are in all, multiply the number of wagons by the number of crates in one: {n} times {n} is {crates}. "
+)
+RESULT = "There are {crates} crates in all."
 Gradients = dict[str, Tensor]
 Loss = Callable[[], Tensor]
 
@@ -113,6 +118,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
         "backbones": {role: backbone.name for role, backbone in system.backbones.items()},
         "links": system.digest(),
         "prompt_tokens_read": {role: _prompt_tokens(system, role, examples) for role in system.pattern.roles},
+        "answer_tokens": [len(answer_ids(system.backbones[system.pattern.answerer], each, 1)) for each in examples],
         "optimizer_s": optimizer_s,
         **{f"{way}_s": spread(values)._asdict() for way, values in seconds.items()},
         "ratio": spread([plain_s / one for one in seconds["ours"]])._asdict(),
@@ -269,15 +275,15 @@ def _optimizer_seconds(parameters: dict[str, nn.Parameter], repeats: int) -> flo
 
 
 def _examples(system: System, config: dict[str, Any]) -> list[Example]:
-    """Questions of unequal lengths with a short sentence as answer."""
+    """Questions of unequal lengths; as answer a worked solution, or its last sentence alone."""
     first, examples = system.pattern.roles[0], []
     for number in range(config["batch"]):
         text = f"Case {number}. How many crates are there in all? "
         wanted = config["prompt_tokens"] + number % 4 * 10
         while system.render(first, Question(text=text), frozenset()).num_tokens < wanted:
             text += WORDS.format(n=number + 2)
-        crates = (number + 2) ** 2
-        examples.append(Example(question=Question(text=text), answer=f"There are {crates} crates in all."))
+        answer = (SOLUTION * config["worked"] + RESULT).format(n=number + 2, crates=(number + 2) ** 2)
+        examples.append(Example(question=Question(text=text), answer=answer))
     return examples
 
 
