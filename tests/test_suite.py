@@ -1,6 +1,7 @@
 """Suites: cells from a file, what fails, what is not done twice, and the tables that come out."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rmas.backbone import tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
 from rmas.eval.run import evaluate_into
+from rmas.eval.tables import NOTHING
 from rmas.spec import SYSTEMS, load_spec
 from rmas.suite import compare as compare_module
 from rmas.suite.config import load_suite
@@ -50,6 +52,7 @@ rounds = 1
 tasks = ["sums"]
 """
 CODE = "[tasks.code]\ntask = 'mbpp'\n[methods.a]\nsamples = 2\ntemperature = 1.0\n"
+NARROW = "[methods.b]\ntasks = ['more']\n[statements.x]\nbetter = 'a'\nworse = 'b'\ntasks = ['sums', 'more']"
 LINKS = f"""
 [methods.a]
 system = "tiny"
@@ -67,12 +70,12 @@ def test_every_cell_is_trained_and_evaluated_and_told(tmp_path: Path) -> None:
     assert len(outcome.done) == 15
     other = json.loads((tmp_path / "out/runs/sums/links-r2-seed1/summary.json").read_text(encoding="utf-8"))
     assert (other["config"]["rounds"], other["config"]["latent_steps"]) == (2, 2)
-    assert other["config"]["system"] == str(tmp_path / "out/trained/links-seed1")
+    assert other["config"]["system"] == "trained/links-seed1"
     text = json.loads((tmp_path / "out/runs/sums/text-lora-seed0/summary.json").read_text(encoding="utf-8"))
     assert (text["config"]["system"], text["system"]["name"]) == ("tiny", "tiny+lora-seed0")
     summary = json.loads((tmp_path / "out/runs/sums/links-seed1/summary.json").read_text(encoding="utf-8"))
     assert (summary["config"]["rounds"], summary["config"]["latent_steps"]) == (1, 2)
-    assert summary["config"]["system"] == str(tmp_path / "out/trained/links-seed1")
+    assert summary["config"]["system"] == "trained/links-seed1"
     trained = json.loads((tmp_path / "out/trained/lora-seed0/trained.json").read_text(encoding="utf-8"))
     assert (trained["stage"], trained["system"], trained["steps"]) == ("agent", "tiny", 2)
     assert trained["parameters"] > 0
@@ -209,6 +212,20 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + "[methods.a]\n[tables.x]\nmethods = ['b']", "tables.x.methods: unknown method 'b'"),
         (TASKS + "[methods.a]\n[tables.x]\nagainst = 3", "tables.x.against: expected a table of methods, got 3"),
         (TASKS + "[methods.a]\n[tables]\nx = 3", "tables.x: expected a table, got 3"),
+        (TASKS + "[methods.a]\n[tables.cost]\n", "tables.cost: its name becomes a file's"),
+        (TASKS + "[methods.a]\n[tables.x]\ngrid = 'no'", "tables.x.grid: expected true or false, got 'no'"),
+        (TASKS + "[methods.a]\n[equal]\nseconds = nan", "equal.seconds: expected a number of 0 or more, got nan"),
+        (TASKS + "[methods.a]\nrow = 'b'", "methods.a.row: unknown method 'b'"),
+        (TASKS + "[methods.a]\nrow = 5", "methods.a.row: unknown method '5'"),
+        (TASKS + "[methods.a]\ntasks = [['sums']]", "methods.a.tasks: unknown task"),
+        (TASKS + "[methods.'..']\n", "methods...: its name becomes a folder's"),
+        (TASKS + "[methods.a]\ntrain = { stage = ['agent'] }", "methods.a.train: expected a table with a stage"),
+        (TASKS + LINKS.replace("dev = 0", "seed = 3"), "methods.a.train.seed: the seeds of a suite say it"),
+        (TASKS + "[methods.a]\n[statements.x]\nbetter = 'a'\nworse = 'a'", "statements.x.worse: a cannot be better"),
+        (TASKS + "[methods.a]\n" + NARROW, "statements.x.tasks: b is not asked sums. Leave it out, or add it there."),
+        ("[tasks.gap]\ntask = 'gsm8k'\n[methods.a]\n", "tasks.gap: the name is a column's of the tables"),
+        (TASKS + "[tasks.sums_n]\ntask = 'gsm8k'\n[methods.a]\n", "tasks.sums_n: the name is a column's"),
+        ("[tasks.a]\nlimit = 3\n[methods.a]\n", "tasks.a.task: expected a task's name, got None"),
         ("seeds = []\n" + TASKS + "[methods.a]\n", "seeds: expected a list of whole numbers of 0 or more, got []"),
         ("reference = 'b'\n" + TASKS + "[methods.a]\n", "reference: unknown method 'b'"),
         ("tassk = 1\n" + TASKS + "[methods.a]\n", "tassk: unknown key 'tassk'"),
@@ -260,6 +277,91 @@ def test_settings_of_a_training_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "train.toml").write_text("stps = 7\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"train\.toml:1: stps: unknown key 'stps'"):
         suite_of(tmp_path, f"{TASKS}[methods.a]\nsystem = 'tiny'\n{train}")
+
+
+def test_what_was_made_with_something_else_is_refused_and_left_out_of_the_tables(tmp_path: Path) -> None:
+    """A solver's file, a task's settings: a finished cell that is of others is no result of this suite."""
+    suite = adders(tmp_path)
+    assert run(suite, tmp_path).failed == {}
+    (tmp_path / "half.py").write_text((tmp_path / "adder.py").read_text(encoding="utf-8"), encoding="utf-8")
+    outcome = run(suite, tmp_path)
+    assert outcome.failed.keys() == {"runs/sums/half", "runs/more/half"}
+    assert "made with another system or bundle than now" in outcome.failed["runs/sums/half"]
+    table = write_overview(suite, tmp_path / "out")["accuracy"]
+    assert [row[0].text for row in table.rows if row[2].text != NOTHING] == ["adder"]
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    shorter = suite_of(tmp_path, text.replace("seed=90", "seed=91"))
+    outcome = run(shorter, tmp_path)
+    assert "task was" in outcome.failed["runs/more/adder"]
+    assert not (tmp_path / "out/tables/more").exists() or "adder" in write_overview(shorter, tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_bundle_that_was_made_again_or_of_another_system_counts_as_another(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text((SYSTEMS / "tiny.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    tasks = TASKS.split("[tasks.more]")[0]
+    text = tasks + LINKS.replace('"tiny"', f'"{tmp_path}/own.toml"')
+    assert run(suite_of(tmp_path, text), tmp_path).failed == {}
+    out = tmp_path / "out"
+    shutil.rmtree(out / "trained/a-seed0")
+    assert "accuracy" in write_overview(suite_of(tmp_path, text), out)  # the bundle may go, its result stays
+    outcome = run(suite_of(tmp_path, text.replace(" steps = 2, batch", " steps = 3, batch")), tmp_path)
+    assert "made with another system or bundle" in outcome.failed["runs/sums/a-seed0"]
+    shutil.rmtree(out / "runs")
+    longer = suite_of(tmp_path, text.replace(" steps = 2, batch", " steps = 3, batch"))
+    assert run(longer, tmp_path).failed == {}
+    own = (tmp_path / "own.toml").read_text(encoding="utf-8")
+    (tmp_path / "own.toml").write_text(own.replace("tiny:qwen2", "tiny:llama"), encoding="utf-8")
+    outcome = run(longer, tmp_path)
+    assert "was another system when it was trained on" in outcome.failed["trained/a-seed0"]
+
+
+def test_what_never_began_may_begin_with_other_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = adders(tmp_path)
+    monkeypatch.setattr(compare_module, "open_cell", lambda *_, **__: 1 / 0)
+    assert len(run(suite, tmp_path).failed) == 4
+    monkeypatch.undo()
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    assert run(suite_of(tmp_path, f"seed = 5\n{text}"), tmp_path).failed == {}
+
+
+def test_a_folder_may_be_spelled_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = TASKS.split("[tasks.more]")[0]
+    suite = suite_of(tmp_path, tasks + LINKS)
+    monkeypatch.chdir(tmp_path)
+    assert run(suite, Path()).failed == {}
+
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("it was finished")
+
+    monkeypatch.setattr(compare_module, "open_cell", never)
+    assert run(suite, tmp_path).failed == {}
+
+
+def test_each_seed_has_batches_of_its_own(tmp_path: Path) -> None:
+    first, second = suite_of(tmp_path, f"seeds = [0, 1]\n{TASKS}{LINKS}").trainings
+    assert [(each.config.seed, each.config.data_seed) for each in (first, second)] == [(0, 0), (1, 1)]
+
+
+def test_examples_that_a_start_has_seen_are_counted(tmp_path: Path) -> None:
+    begun = tmp_path / "constant"
+    begun.mkdir()
+    (begun / "config.toml").write_text("steps = 7\nbatch_size = 3\n", encoding="utf-8")
+    text = LINKS.replace("dev = 0", f'dev = 0, constants = "{begun}"')
+    (training,) = suite_of(tmp_path, TASKS + text).trainings
+    assert compare_module.examples_before(training) == 21
+    (begun / "config.toml").write_text(f'steps = 7\nbatch_size = 3\nconstants = "{begun}2"\n', encoding="utf-8")
+    (tmp_path / "constant2").mkdir()
+    (tmp_path / "constant2/config.toml").write_text("steps = 1\nbatch_size = 2\n", encoding="utf-8")
+    assert compare_module.examples_before(training) == 23
+
+
+def test_an_item_that_was_trained_on_in_another_form_is_not_asked(tmp_path: Path) -> None:
+    deal = "deal:number_sorting?size=6&seed=1&to=planner,critic"
+    tasks = f'[tasks.split]\ntask = "{deal}&form=split"\nmax_new_tokens = 4\n'
+    outcome = run(suite_of(tmp_path, tasks + LINKS.replace(LESSONS, f"{deal}&form=whole")), tmp_path)
+    assert "6 of 6 questions of split stand in the training data" in outcome.failed["runs/split/a-seed0"]
 
 
 SUITES = sorted((ROOT / "benchmarks").glob("*/suite*.toml"))

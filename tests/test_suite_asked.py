@@ -1,16 +1,20 @@
 """What a suite asks to be told: statements and their verdicts, equal budgets, prices, tables of its own, a grid."""
 
 import csv
+import random
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from statistics import NormalDist
 
+import numpy as np
 import pytest
 
 from rmas.errors import ConfigError
 from rmas.suite.config import load_suite
 from rmas.suite.layout import grid_of, grid_table
 from rmas.suite.overview import write_overview
-from rmas.suite.pool import Gap, Pooled, gap
+from rmas.suite.pool import Gap, Pooled, gap, sign_p
 from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
 from suite_zoo import LESSONS, SOLVER, TASKS, adders, run, suite_of
 
@@ -74,7 +78,8 @@ def told(tmp_path: Path) -> Path:
     adders(tmp_path)
     path = tmp_path / "suite.toml"
     twice = f'[methods.again]\nsolver = "{tmp_path}/adder.py"\n'
-    path.write_text(path.read_text(encoding="utf-8") + twice + ASKED, encoding="utf-8")
+    text = path.read_text(encoding="utf-8").replace("size=12", "size=40").replace("size=8", "size=24")
+    path.write_text(text + twice + ASKED, encoding="utf-8")
     suite = load_suite(path)
     assert run(suite, tmp_path).failed == {}
     write_overview(suite, tmp_path / "out")
@@ -87,7 +92,8 @@ def test_each_statement_has_its_verdict(told: Path) -> None:
     accuracy = {row["name"]: row for row in rows_of(told / "tables/accuracy.csv")}
     assert float(more["gap"]) == pytest.approx(float(accuracy["adder"]["gap"]))
     assert (float(none["gap"]), float(none["p_unadjusted"])) == (0.0, 1.0)
-    assert (more["tasks"], less["tasks"], more["n"]) == ("2", "1", "20")
+    count = int(accuracy["half"]["sums_n"]) + int(accuracy["half"]["more_n"])
+    assert (more["tasks"], less["tasks"], int(more["n"])) == ("2", "1", count)
     text = (told / "tables/statements.md").read_text(encoding="utf-8")
     assert "more: all is more than half." in text
     assert "less: half beats adder." in text
@@ -105,7 +111,10 @@ def test_a_table_of_its_own_shows_figures_and_gains(told: Path) -> None:
     assert adder["gain"].startswith("+")
     assert rows[4]["gain"] == "1.00×"
     assert rows[4]["mean"] == "4"  # three tokens read, one written
-    assert "Whole and half. n: sums 12, more 8." in (told / "tables/both.md").read_text(encoding="utf-8")
+    counts = {task: rows_of(told / "tables/accuracy.csv")[0][f"{task}_n"] for task in ("sums", "more")}
+    assert "Whole and half. n: sums {sums}, more {more}.".format(**counts) in (told / "tables/both.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_price_is_that_of_the_machine_and_of_the_tokens(told: Path) -> None:
@@ -128,9 +137,23 @@ def test_a_gap_counts_tasks_alike_whatever_their_size() -> None:
         ("a", "y"): pooled(0, 1, 0, 1),
         ("b", "y"): pooled(0, 1, 0, 1),
     }
-    assert gap(found, "a", "b", ["x", "y"]) == Gap(0.5, 0.0)
-    assert Gap(0.5, 0.0).p == 0
+    assert gap(found, "a", "b", ["x", "y"]) == Gap(0.5, 0.0, 0.5)  # of two questions that differ, both in favour
     assert gap(found, "a", "b", ["x", "z"]) is None
+
+
+def test_the_p_of_a_gap_is_that_of_all_signs() -> None:
+    draw = random.Random(3)
+    for _ in range(20):
+        parts = [draw.choice([-1, 0, 0.5, 1]) for _ in range(draw.randint(1, 9))]
+        totals = [float(np.dot(signs, parts)) for signs in product((-1, 1), repeat=len(parts))]
+        expected = sum(abs(total) >= abs(sum(parts)) - 1e-9 for total in totals) / len(totals)
+        assert sign_p(parts, 0.1) == pytest.approx(expected)
+    many = [draw.choice([-1.0, 1.0, 1.0]) / 400 for _ in range(400)]
+    sums = np.random.default_rng(0).choice([-1, 1], (20_000, 400)) @ np.array(many)
+    error = float(np.std(many)) * 20
+    assert sign_p(many[:60], error) == pytest.approx(2 * NormalDist().cdf(-abs(sum(many[:60])) / error))
+    assert sign_p([0.1] * 30, 0.0) == 2.0**-29
+    assert sign_p(many, error) < 1e-4 > (np.abs(sums) >= abs(sum(many))).mean()
 
 
 def test_a_statement_that_nothing_finished_speaks_to_is_not_measured(tmp_path: Path) -> None:
@@ -222,6 +245,17 @@ def test_the_grid_is_training_rounds_by_rounds(tmp_path: Path) -> None:
     found = {(name, task): pooled(1, 0, 0, 0) for name in ("r1", "plain") for task in ("sums", "more")}
     found |= {("r1-r2", task): pooled(1, 1, 0, 0) for task in ("sums", "more")}
     found |= {("r2", "sums"): pooled(1, 1, 1, 1)}  # its other task is not finished
+    assert [suite.place(name) for name in ("r1", "r1-r2", "r2", "plain")] == [(1, 1), (1, 2), (2, 2), None]
     grid = grid_of(suite, layout, found)
     assert {place: mean for place, (mean, _) in grid.cells.items()} == {(1, 1): 0.25, (1, 2): 0.5}
     assert "R = 2, %" in grid_table(layout, grid).to_markdown()
+
+
+def test_a_grid_is_over_the_tasks_that_all_of_it_have(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS + TRAINED.replace('trained = "r1"\n', 'trained = "r1"\ntasks = ["more"]\n'))
+    (layout,) = suite.asked.layouts
+    found = {(name, "more"): pooled(1, 0) for name in ("r1", "r1-r2", "r2")}
+    found |= {(name, "sums"): pooled(1, 1) for name in ("r1", "r2")}
+    assert {mean for mean, _ in grid_of(suite, layout, found).cells.values()} == {0.5}
+    with pytest.raises(ConfigError, match="two of them have the same rounds in training and after"):
+        suite_of(tmp_path, TASKS + TRAINED.replace('trained = "r1"\nrounds = 2', 'trained = "r1"\nrounds = 1'))

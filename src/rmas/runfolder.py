@@ -13,6 +13,11 @@ from rmas.wholefile import write_whole
 CONFIG = "config.toml"
 
 
+def has_begun(out: Path) -> bool:
+    """Whether a folder holds more than the config of a run that never began."""
+    return out.is_dir() and any(_is_of_a_run(path.name) for path in out.iterdir())
+
+
 def claim_folder(out: Path, config: Any, *, resume: bool, free: Collection[str] = ()) -> None:
     """Make `out` this run's folder: write its config, a frozen dataclass, or on resume check that it is the same.
 
@@ -30,8 +35,8 @@ def claim_folder(out: Path, config: Any, *, resume: bool, free: Collection[str] 
     if resume:
         if CONFIG not in names:
             raise ConfigError(f"{out}: nothing to resume, it holds no {CONFIG}. Begin without --resume.")
-        _compare(out, config, free)
-    elif any(name != CONFIG and not name.endswith(".partial") for name in names):
+        check_config(out, config, free=free)
+    elif any(map(_is_of_a_run, names)):
         raise ConfigError(f"{out}: not empty. Pass --resume to go on, or choose another folder.")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -40,7 +45,12 @@ def claim_folder(out: Path, config: Any, *, resume: bool, free: Collection[str] 
         raise _unwritable(out, problem) from None
 
 
-def _compare(out: Path, config: Any, free: Collection[str]) -> None:
+def _is_of_a_run(name: str) -> bool:
+    return name != CONFIG and not name.endswith(".partial")
+
+
+def check_config(out: Path, config: Any, *, free: Collection[str] = ()) -> None:
+    """Raises ConfigError where the run in `out` has another config than this one: each key and both values."""
     keys, ours = set(read_toml(out / CONFIG, ConfigError).table), {part.name for part in fields(config)}
     if keys - ours:
         raise ConfigError(f"{out}: holds a run of another kind. Resume that, or choose another folder.")

@@ -1,5 +1,7 @@
 """What a system file says, checked before any weight is touched. No torch."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,6 +40,12 @@ class RoleSpec:
         """What of it decides which weights run: roles that agree in it share a model."""
         return replace(self, inner="")
 
+    @property
+    def told(self) -> list[str | None]:
+        """What it is, wherever it lies."""
+        name = self.source.name if self.source.path is None else self.source.path.name
+        return [name, self.source.revision, self.inner, self.dtype, None if self.adapter is None else self.adapter.name]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SystemSpec:
@@ -70,6 +78,22 @@ class SystemSpec:
     def has_constant(self) -> bool:
         """Some message is a learned constant, or stands beside one: of as many vectors as there are latent steps."""
         return any(design.endswith(CONSTANT) for design in self.outer.values())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex, over what it is made of: pattern, words, models by name, designs, settings, and its links by
+        their manifest. Neither over its place nor over the bytes of models.
+        """
+        manifest = None if self.links is None else self.links.parent / "manifest.json"
+        parts = {
+            "pattern": [self.pattern.schedule, [str(edge) for edge in self.pattern.edges], self.pattern.answerer],
+            "words": [self.pack.tasks, sorted(map(repr, self.pack.roles.items())), dict(self.pack.holders)],
+            "models": {role: entry.told for role, entry in self.roles.items()},
+            "outer": {str(edge): design for edge, design in self.outer.items()},
+            "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],
+            "links": manifest.read_text(encoding="utf-8") if manifest is not None and manifest.exists() else None,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def placed(self, *, device: str, dtype: str) -> "SystemSpec":
         """The same system with `device` and `dtype` for every role whose file leaves them to the machine."""

@@ -47,12 +47,12 @@ def compare(
                 outcome = run(plan, out, machine, report=report, progress=loading)
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None
+    for name, reason in outcome.failed.items():
+        note(f"{name}: {reason}")
     tables = write_overview(plan, out)
     for name, table in tables.items():
         print(f"## {name}\n\n{table.to_markdown()}")
     for line in unequal(tables["equal"]) if "equal" in tables else ():
         note(f"not equal: {line}")
-    for name, reason in outcome.failed.items():
-        note(f"{name}: {reason}")
     if outcome.failed:
         raise leave(f"{len(outcome.failed)} of {len(plan.trainings) + len(plan.cells)} failed, see above.", 2)

@@ -113,14 +113,14 @@ def load_samples(
     """
     require(limit is None or limit >= 1, "limit", limit, "1 or more")
     rows = _own_rows(task) if data is None else _rows(data)
-    known = set() if without is None else {key for row in _rows(without) for key in _keys(task.read(row))}
+    known = set() if without is None else {key for row in _rows(without) for key in keys_of(task.read(row))}
     num_rows = 0
     samples: dict[str, Sample] = {}
     places: dict[str, str] = {}
     for row in rows:
         num_rows += 1
         sample = task.read(row)
-        if sample is None or not known.isdisjoint(_keys(sample)):
+        if sample is None or not known.isdisjoint(keys_of(sample)):
             continue
         if sample.id not in samples:
             samples[sample.id], places[sample.id] = sample, row.place
@@ -140,7 +140,7 @@ def load_samples(
     return list(samples.values())
 
 
-def _keys(sample: Sample | None) -> set[str]:
+def keys_of(sample: Sample | None) -> set[str]:
     """By what a sample is known again: what is asked, and its id where that is a digest of what is asked."""
     if sample is None:
         return set()

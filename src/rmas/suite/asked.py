@@ -32,6 +32,8 @@ from rmas.errors import unknown
 from rmas.tomlfile import TomlFile
 
 KEYS = ("equal", "price", "statements", "tables")
+OWN_TABLES = ("accuracy", "cost", "equal", "statements")
+Pairs = Collection[tuple[str, str]]  # a method and a task that it has
 # What can be held equal, and what it is called.
 BUDGETS: Mapping[str, str] = {
     "trained_parameters": "trained numbers",
@@ -95,8 +97,10 @@ class Asked(NamedTuple):
     layouts: tuple[Layout, ...]
 
 
-def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str], reference: str) -> Asked:
-    """Read and check these parts of a suite file. Raises ConfigError: file, line, key, fix."""
+def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str], pairs: Pairs, reference: str) -> Asked:
+    """Read and check these parts of a suite file. `pairs`: which method has which task. Raises ConfigError: file, line,
+    key, fix.
+    """
     equal = _table(file, "equal", ("of", *BUDGETS))
     of = str(equal.pop("of", reference))
     if of not in methods:
@@ -108,19 +112,28 @@ def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str],
         if key != "name":
             _number(file, f"price.{key}", value)
     statements = tuple(
-        _statement(file, name, table, methods, tasks) for name, table in _table(file, "statements", None).items()
+        _statement(file, name, table, methods, tasks, pairs) for name, table in _table(file, "statements", None).items()
     )
     layouts = tuple(_layout(file, name, table, methods) for name, table in _table(file, "tables", None).items())
     return Asked(equal, of, Price(**price) if price else None, statements, layouts)
 
 
-def _statement(file: TomlFile, name: str, table: Any, methods: Collection[str], tasks: Collection[str]) -> Statement:
+def _statement(
+    file: TomlFile, name: str, table: Any, methods: Collection[str], tasks: Collection[str], pairs: Pairs
+) -> Statement:
     key = f"statements.{name}"
     file.only(table, ("says", "better", "worse", "tasks"), prefix=f"{key}.")
     for part in ("better", "worse"):
         _known(file, f"{key}.{part}", [table.get(part)], methods, "method")
-    wanted = _texts(file, f"{key}.tasks", table.get("tasks", list(tasks)))
+    if table["better"] == table["worse"]:
+        raise file.fail(f"{key}.worse", f"{table['worse']} cannot be better than itself. Name another method.")
+    both = [task for task in tasks if {(table["better"], task), (table["worse"], task)} <= set(pairs)]
+    wanted = _texts(file, f"{key}.tasks", table.get("tasks", both))
     _known(file, f"{key}.tasks", wanted, tasks, "task")
+    for task in wanted:
+        for part in ("better", "worse"):
+            if (table[part], task) not in pairs:
+                raise file.fail(f"{key}.tasks", f"{table[part]} is not asked {task}. Leave it out, or add it there.")
     says = str(table.get("says", f"{table['better']} beats {table['worse']}"))
     return Statement(name, says, table["better"], table["worse"], tuple(wanted))
 
@@ -128,19 +141,20 @@ def _statement(file: TomlFile, name: str, table: Any, methods: Collection[str], 
 def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str]) -> Layout:
     key = f"tables.{name}"
     file.only(table, ("says", "methods", "show", "against", "grid"), prefix=f"{key}.")
-    if not name.replace("-", "_").isidentifier():
-        raise file.fail(key, "its name becomes a file's: use letters, digits, - and _.")
+    if not name.replace("-", "_").isidentifier() or name in OWN_TABLES:
+        taken = ", ".join(OWN_TABLES)
+        raise file.fail(key, f"its name becomes a file's: use letters, digits, - and _, and none of {taken}.")
     chosen = _texts(file, f"{key}.methods", table.get("methods", list(methods)))
     show = _texts(file, f"{key}.show", table.get("show", ["accuracy"]))
-    against = table.get("against", {})
+    against, is_grid = table.get("against", {}), table.get("grid", False)
+    if not isinstance(is_grid, bool):
+        raise file.fail(f"{key}.grid", f"expected true or false, got {is_grid!r}.")
     if not isinstance(against, dict):
         raise file.fail(f"{key}.against", f"expected a table of methods, got {against!r}.")
     _known(file, f"{key}.methods", chosen, methods, "method")
     _known(file, f"{key}.show", show, FIGURES, "figure")
     _known(file, f"{key}.against", [*against, *against.values()], methods, "method")
-    return Layout(
-        name, str(table.get("says", name)), tuple(chosen), tuple(show), against, bool(table.get("grid", False))
-    )
+    return Layout(name, str(table.get("says", name)), tuple(chosen), tuple(show), against, is_grid)
 
 
 def _table(file: TomlFile, key: str, known: Sequence[str] | None) -> dict[str, Any]:
@@ -162,5 +176,5 @@ def _known(file: TomlFile, key: str, names: Sequence[Any], known: Collection[str
 
 
 def _number(file: TomlFile, key: str, value: Any) -> None:
-    if type(value) not in (int, float) or value < 0:
+    if type(value) not in (int, float) or not 0 <= value < float("inf"):
         raise file.fail(key, f"expected a number of 0 or more, got {value!r}.")

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rmas.designs import SOFT_TOKEN
 from rmas.eval.config import EvalConfig
 from rmas.eval.task import Task
 from rmas.settings import RunConfig, Sampling
@@ -65,7 +66,10 @@ def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, pro
         facts["models"] = {role: entry.source.name for role, entry in spec.roles.items()}
         facts["dtype"] = {role: str(backbone.dtype) for role, backbone in system.backbones.items()}
         facts["device"] = {role: str(backbone.device) for role, backbone in system.backbones.items()}
-        facts["flops"] = {role: list(backbone.flops) for role, backbone in system.backbones.items()}
+        facts["flops"] = {
+            role: [*backbone.flops, 2 * backbone.flops[1] * (spec.roles[role].inner == SOFT_TOKEN)]
+            for role, backbone in system.backbones.items()
+        }
         facts["notes"] = list(system.notes)
     return Opened(solver, facts)
 

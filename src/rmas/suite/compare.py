@@ -15,20 +15,22 @@ from typing import NamedTuple
 from rmas.errors import ConfigError, RmasError
 from rmas.eval.code import sandbox_for
 from rmas.eval.config import FREE
-from rmas.eval.record import SUMMARY, replace_file
+from rmas.eval.record import replace_file
 from rmas.eval.run import Report, evaluate_into
-from rmas.eval.task import Sample, asked, find_task, load_samples
-from rmas.runfolder import CONFIG, claim_folder
+from rmas.eval.task import Sample, asked, find_task, keys_of, load_samples
+from rmas.runfolder import CONFIG, claim_folder, has_begun
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
 from rmas.suite.cell import open_cell
 from rmas.suite.config import Cell, Suite, Training, bundle_of
+from rmas.suite.standing import MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
 from rmas.system import load_system
-from rmas.train.config import FREE as TRAINING_FREE
+from rmas.tomlfile import read_toml
+from rmas.train.config import InnerConfig, OuterConfig
 from rmas.train.data import load_examples
 from rmas.train.stages import STAGES
 
-FAILED, TRAINED = "failed.json", "trained.json"
+FAILED = "failed.json"
 
 
 class Machine(NamedTuple):
@@ -79,7 +81,7 @@ def compare(
 
     for training in suite.trainings:
         with attempt(training.folder):
-            _train(training, out / training.folder, machine, report=report, progress=progress)
+            _train(training, out, machine, report=report, progress=progress)
     lessons: dict[Path, frozenset[str]] = {}
     for cell in suite.cells:
         if cell.training is not None and str(cell.training.folder) in failed:
@@ -92,33 +94,46 @@ def compare(
 
 
 def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
-    resume = (out / CONFIG).exists()
-    if resume:
-        claim_folder(out, training.config, resume=True, free=TRAINING_FREE)
-        if (out / TRAINED).exists():
-            made_with = json.loads((out / TRAINED).read_text(encoding="utf-8"))["system"]
-            if made_with != training.system:
-                raise ConfigError(f"{out}: trained on {made_with}, now {training.system}. Use a new folder.")
-            return
-    spec = load_spec(training.system).placed(device=machine.device, dtype=machine.dtype)
+    if training_stands(training, out):
+        return
+    folder, told = out / training.folder, load_spec(training.system)
+    spec = told.placed(device=machine.device, dtype=machine.dtype)
     stage = STAGES[training.stage]
     spec = spec.alone() if stage.is_alone else spec
     config = training.config
     system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
-    result = stage.trainer(system, config, out, resume=resume, report=report)
+    result = stage.trainer(system, config, folder, resume=has_begun(folder), report=report)
     if not result.is_complete:
-        raise ConfigError(f"{out}: stopped after {result.steps} steps (minutes). The same command goes on.")
+        raise ConfigError(f"{folder}: stopped after {result.steps} steps (minutes). The same command goes on.")
     facts = {
         "stage": training.stage,
         "system": training.system,
+        MADE_OF: told.digest,
         "steps": result.steps,
         "parameters": result.num_parameters,
-        "examples": result.steps * config.batch_size,
         "tflop": result.cost.operations / 1e12,
         "seconds": result.cost.seconds,
         **result.figures,
     }
-    replace_file(out / TRAINED, json.dumps(facts, indent=2))
+    if not isinstance(config, InnerConfig):  # whose batches are of vectors
+        facts["examples"] = result.steps * config.batch_size + examples_before(training)
+    replace_file(folder / TRAINED, json.dumps(facts, indent=2))
+
+
+def examples_before(training: Training) -> int:
+    """How many examples were seen by the bundles that it starts from: its system, and its constants."""
+    links = load_spec(training.system).links
+    constants = training.config.constants if isinstance(training.config, OuterConfig) else None
+    return sum(_examples_of(folder) for folder in (links and links.parent, constants and Path(constants)) if folder)
+
+
+def _examples_of(bundle: Path) -> int:
+    """What its config tells; 0 where there is none, and for vectors of an inner stage."""
+    if not (bundle / CONFIG).exists():
+        return 0
+    table = read_toml(bundle / CONFIG, ConfigError).table
+    own = 0 if "norm_weight" in table else table.get("steps", 0) * table.get("batch_size", 0)
+    return int(own) + (_examples_of(Path(table["constants"])) if "constants" in table else 0)
 
 
 def _evaluate(
@@ -131,31 +146,31 @@ def _evaluate(
     progress: Progress,
 ) -> None:
     """`lessons`: what trainings asked, by their folder; filled as cells need it."""
-    config, folder = bundle_of(cell, out), out / cell.folder
-    if (folder / SUMMARY).exists():
-        claim_folder(folder, config, resume=True, free=FREE)
+    if cell_stands(cell, out):
         return
+    config, folder = config_of(cell), out / cell.folder
     task = find_task(config.task)
     samples = load_samples(task, data=config.data, limit=config.limit, without=config.without)
     if cell.training is not None:
         if cell.training.folder not in lessons:
             lessons[cell.training.folder] = _questions_of(cell.training)
         _hold_out(samples, cell.training, cell.task, lessons[cell.training.folder])
-    claim_folder(folder, config, resume=(folder / CONFIG).exists(), free=FREE)
+    claim_folder(folder, config, resume=has_begun(folder), free=FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
-        config, device=machine.device, dtype=machine.dtype, cache=machine.cache, progress=progress
+        bundle_of(cell, out), device=machine.device, dtype=machine.dtype, cache=machine.cache, progress=progress
     )
 
     def told(stage: str, number: int, total: int, figures: Mapping[str, float]) -> None:
         report(str(cell.folder), number, total, figures)
 
+    facts = facts | {MADE_OF: made_of(cell, out)}
     evaluate_into(folder, solver, task, config, samples=samples, facts=facts, sandbox=sandbox, report=told)
 
 
 def _hold_out(samples: Sequence[Sample], training: Training, task: str, seen: frozenset[str]) -> None:
     """Refuse questions that the system was trained on: those of `seen`."""
-    if common := sum(asked(sample.question) in seen for sample in samples):
+    if common := sum(not seen.isdisjoint(keys_of(sample)) for sample in samples):
         raise ConfigError(
             f"{common} of {len(samples)} questions of {task} stand in the training data of {training.folder.name}. "
             f'Leave them out: without = "{training.config.data:.60}…" in tasks.{task}.'
@@ -164,4 +179,5 @@ def _hold_out(samples: Sequence[Sample], training: Training, task: str, seen: fr
 
 def _questions_of(training: Training) -> frozenset[str]:
     roles = load_spec(training.system).pattern.roles
-    return frozenset(asked(example.question) for example in load_examples(training.config, roles=roles))
+    examples = load_examples(training.config, roles=roles)
+    return frozenset(key for example in examples for key in (asked(example.question), example.key[:16]))

@@ -1,7 +1,7 @@
 """What a suite file says: tasks, methods, and which of them are trained first.
 
     reference = "single"          # the method that the others are compared with
-    seeds = [0, 1]                # each trained method is trained once a seed
+    seeds = [0, 1]                # each trained method is trained once a seed, which also orders its batches
     batch_size = 32               # and every other setting of `rmas eval`: for all cells that say nothing else
 
     [tasks.sums]
@@ -31,6 +31,7 @@ Files and folders are seen from where the command runs, as in `rmas eval`. Of a 
 the task's, and those over the suite's.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -49,6 +50,8 @@ from rmas.train.config import resolved as resolved_training
 from rmas.train.stages import STAGES, Name, StageConfig
 
 _OWN = ("reference", "seeds", "tasks", "methods")
+_TITLES = ("name", "seeds", "mean", "gap", "figure", "gain")  # columns of the tables that are no tasks
+_ENDS = ("_n", "_p", "_error", "_difference", "_p_unadjusted")
 _BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
 _SHARED = tuple(
@@ -108,6 +111,13 @@ class Suite:
         """Every method with every task that it has."""
         return {(cell.method, cell.task) for cell in self.cells}
 
+    def place(self, method: str) -> tuple[int, int] | None:
+        """Where a method stands in a grid: rounds in training, rounds. None: it has no trained links."""
+        cell = next(cell for cell in self.cells if cell.method == method)
+        if cell.training is None or not isinstance(cell.training.config, OuterConfig):
+            return None
+        return cell.training.config.rounds or 0, cell.config.rounds or 0
+
     @property
     def trainings(self) -> tuple[Training, ...]:
         return tuple({cell.training.folder: cell.training for cell in self.cells if cell.training is not None}.values())
@@ -125,12 +135,18 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
         tasks[name] = tasks[name] | {"data": source}
     for name, task in tasks.items():
         file.only(task, ("task", "data", "without", "limit", *_SHARED), prefix=f"tasks.{name}.")
+        if not isinstance(task.get("task"), str):
+            raise file.fail(f"tasks.{name}.task", f"expected a task's name, got {task.get('task')!r}.")
+        if name in _TITLES or any(name == f"{other}{end}" for other in (*tasks, *_TITLES) for end in _ENDS):
+            raise file.fail(f"tasks.{name}", "the name is a column's of the tables. Give the task another.")
     for name, method in methods.items():
         file.only(
             method,
             ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", *_SHARED),
             prefix=f"methods.{name}.",
         )
+        if (row := method.get("row", name)) not in methods:
+            raise file.fail(f"methods.{name}.row", unknown("method", str(row), methods))
     rows = tuple(dict.fromkeys(str(method.get("row", name)) for name, method in methods.items()))
     reference = table.get("reference", rows[0])
     if reference not in rows:
@@ -141,14 +157,20 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
     for cell in cells:
         if (other := taken.setdefault((cell.method, cell.task), cell.label)) != cell.label:
             raise file.fail(f"methods.{cell.label}.tasks", f"{cell.task} has row {cell.method} from {other} already.")
-    return Suite(
+    pairs = {(cell.method, cell.task) for cell in cells}
+    suite = Suite(
         path=path,
         reference=str(reference),
         tasks=tuple(tasks),
         methods=rows,
         cells=tuple(cells),
-        asked=read_asked(file, rows, tasks, str(reference)),
+        asked=read_asked(file, rows, tasks, pairs, str(reference)),
     )
+    for layout in suite.asked.layouts:
+        places = [place for method in layout.methods if (place := suite.place(method)) is not None]
+        if layout.is_grid and len(set(places)) < len(places):
+            raise file.fail(f"tables.{layout.name}.methods", "two of them have the same rounds in training and after.")
+    return suite
 
 
 def _cells_of(
@@ -168,7 +190,7 @@ def _cells_of(
     if not isinstance(wanted, list) or not wanted:
         raise file.fail(f"{key}.tasks", f"expected a list of tasks, got {wanted!r}.")
     for task in wanted:
-        if task not in tasks:
+        if not isinstance(task, str) or task not in tasks:
             raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
     own = {
         part: value for part, value in method.items() if part not in ("train", "majority", "row", "tasks", *_BORROWED)
@@ -232,7 +254,7 @@ def _told_by(training: Training) -> dict[str, Any]:
 def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -> Training:
     """The training of `name` with `seed`, its settings checked as `rmas train` checks them."""
     key, table = f"methods.{name}.train", method["train"]
-    if not isinstance(table, dict) or table.get("stage") not in STAGES:
+    if not isinstance(table, dict) or not isinstance(table.get("stage"), str) or table["stage"] not in STAGES:
         raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
     stage: Name = table["stage"]
     cls, system = STAGES[stage].config, str(method.get("system", EvalConfig.system))
@@ -243,10 +265,13 @@ def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -
         table = shared.table | table
     if "data" not in table:
         raise file.fail(key, 'names no data. Add data = "…".')
+    for part in ("seed", "data_seed"):
+        if part in table:
+            raise file.fail(f"{key}.{part}", "the seeds of a suite say it: seeds = [0, 1]. Leave it out.")
     settings = {part: value for part, value in table.items() if part not in ("stage", "config")}
     try:
         spec = load_spec(system)
-        config = cls(**{**_fitted(file, cls, settings, key), "seed": seed})
+        config = cls(**{**_fitted(file, cls, settings, key), "seed": seed, "data_seed": seed})
         if isinstance(config, OuterConfig):
             config = resolved_training(config, spec)
     except RmasError as problem:
@@ -279,7 +304,7 @@ def _tables(file: TomlFile, key: str) -> dict[str, dict[str, Any]]:
     for name, value in table.items():
         if not isinstance(value, dict):
             raise file.fail(f"{key}.{name}", f"expected a table, got {value!r}.")
-        if not name.replace("-", "_").replace(".", "_").isidentifier():
+        if not re.fullmatch(r"[^\W_][\w.-]*", name):
             raise file.fail(f"{key}.{name}", "its name becomes a folder's: use letters, digits, - and _.")
     return table
 

@@ -8,7 +8,6 @@ from rmas.eval.tables import Column, Table, make_table, measured, p_text
 from rmas.suite.asked import FIGURES, Layout
 from rmas.suite.config import Suite
 from rmas.suite.pool import Costs, Found, average, gap
-from rmas.train.config import OuterConfig
 
 _GAIN = "gain"
 
@@ -55,16 +54,13 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
 
 def grid_of(suite: Suite, layout: Layout, found: Found) -> Grid:
     """Mean accuracy over the tasks that all of the layout's methods have, by rounds in training and at inference."""
+    places = {method: place for method in layout.methods if (place := suite.place(method)) is not None}
+    shared = [task for task in suite.tasks if all((method, task) in suite.pairs for method in places)]
     cells = {}
-    for method in layout.methods:
-        own = [cell for cell in suite.cells if cell.method == method]
-        training = own[0].training
-        if training is None or not isinstance(training.config, OuterConfig):
-            continue
-        done = [estimate(list(found[method, t].results.values())) for t in suite.tasks if (method, t) in found]
-        if len(done) == len({cell.task for cell in own}):
-            mean = average([(each.mean, each.error) for each in done])
-            cells[training.config.rounds or 0, own[0].config.rounds or 0] = (mean.mean, mean.error)
+    for method, place in places.items():
+        done = [estimate(list(found[method, task].results.values())) for task in shared if (method, task) in found]
+        if done and len(done) == len(shared):
+            cells[place] = average([(each.mean, each.error) for each in done])
     return Grid(cells)
 
 
@@ -128,4 +124,7 @@ def _gains_note(layout: Layout) -> str:
     if not layout.against:
         return ""
     pairs = ", ".join(f"{method} over {other}" for method, other in layout.against.items())
-    return f"Gain: {pairs}; points of accuracy with its p, else how many times less it takes, on average over tasks."
+    return (
+        f"Gain: {pairs}; points of accuracy with its p (not adjusted), else how many times less it takes, on average "
+        "over tasks."
+    )

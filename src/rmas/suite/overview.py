@@ -3,6 +3,7 @@
 Cells that are missing leave a dash, and a method that lacks a task has no mean.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import numpy as np
 
 from rmas.eval.paired import holm, paired_difference, permutation_test
 from rmas.eval.panels import draw_grid
-from rmas.eval.record import SUMMARY
 from rmas.eval.report import report
 from rmas.eval.statistics import estimate
 from rmas.eval.tables import FORMATS, Column, Table, make_table, write_table
 from rmas.suite.config import Cell, Suite
 from rmas.suite.layout import grid_of, grid_table, layout_table
 from rmas.suite.pool import Costs, Found, average, costs, gap, pairs_of, pool
+from rmas.suite.standing import standing_cells
 from rmas.suite.verdicts import budget_table, statements_table
 
+_log = logging.getLogger(__name__)
 TABLES = "tables"
 
 
@@ -28,7 +30,10 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
 
     -> the suite's own by name, `accuracy` and `cost` first; none where nothing is finished.
     """
-    found = pool(suite, out)
+    done, refused = standing_cells(suite, out)
+    for name, reason in refused.items():
+        _log.warning("left out of the tables: %s: %s", name, reason)
+    found = pool(suite, done, out)
     if not found:
         return {}
     spent, folder = costs(suite, found, out), out / TABLES
@@ -53,7 +58,7 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
         for suffix in FORMATS:
             write_table(table, folder / f"{name}{suffix}")
     for task in suite.tasks:
-        folders = [out / cell.folder for cell in _ordered(suite, task) if (out / cell.folder / SUMMARY).exists()]
+        folders = [out / cell.folder for cell in _ordered(suite, task) if cell in done]
         if folders:
             report(folders, folder / task)
     return tables
@@ -110,7 +115,7 @@ def _accuracy_columns(suite: Suite, known: set[str]) -> Iterator[Column]:
         yield Column(
             key="gap", title=f"less {suite.reference}, points", kind="percent", error="gap_error", is_signed=True
         )
-        yield Column(key="gap_p", title="p", kind="p")
+        yield Column(key="gap_p", title="p, not adjusted", kind="p")
 
 
 def _notes(suite: Suite) -> Iterator[str]:
@@ -118,7 +123,9 @@ def _notes(suite: Suite) -> Iterator[str]:
         f"Compared with {suite.reference}, question by question. ±: standard error over questions; with several seeds "
         "a question's result is its mean over them. p: permutation test, Holm-adjusted within a task."
     )
-    yield "The mean counts every task alike; its p is two-sided, from the paired differences."
+    yield (
+        "The mean counts every task alike; its p is two-sided, from the signs of the paired differences, not adjusted."
+    )
 
 
 def _cost(suite: Suite, spent: Costs) -> Table:
@@ -142,8 +149,9 @@ def _cost(suite: Suite, spent: Costs) -> Table:
     ]
     notes = [
         "A question, all turns of all agents. Prompt tokens are counted in every turn, read anew or not.",
-        "TFLOP: two operations for each weight and position, the vocabulary head at written tokens; no attention "
-        "scores, no links. What prompt heads that are read once save is not in it; seconds show it.",
+        "TFLOP: two operations for each weight and position, the vocabulary head at written tokens, twice the head at "
+        "latents that are soft tokens; no attention scores, no other links. What prompt heads that are read once save "
+        "is not in it; seconds show it.",
     ]
     if price is not None:
         columns.append(Column(key="price", title=f"{price.name} for 1,000"))

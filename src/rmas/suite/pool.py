@@ -2,26 +2,26 @@
 
 A trained method has several seeds: a question's result is then its mean over them, and errors are over questions. The
 mean over tasks counts every task alike; its error is that of independent tasks, and its p is from the paired
-differences (two-sided, normal).
+differences (two-sided, by their signs).
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, mean
 from typing import NamedTuple
 
 import numpy as np
 
 from rmas.eval.finished import Run, load_run
 from rmas.eval.paired import Pairs, pair, paired_difference
-from rmas.eval.record import SUMMARY
 from rmas.eval.summary import majority
-from rmas.suite.compare import TRAINED
 from rmas.suite.config import Cell, Suite
+from rmas.suite.standing import TRAINED
 
 COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_steps", "seconds")
+_EXACT = 18  # differing questions for which all signs are tried
 _TRAINING = ("parameters", "examples", "tflop", "seconds")
 
 
@@ -37,26 +37,21 @@ Costs = Mapping[tuple[str, str], Mapping[str, float]]  # by method and task, a q
 
 
 class Gap(NamedTuple):
-    """How much one method is above another, as a share; `p` two-sided."""
+    """How much one method is above another, as a share; `p` two-sided, not adjusted."""
 
     mean: float
     error: float
-
-    @property
-    def p(self) -> float:
-        if self.error > 0:
-            return 2 * (1 - NormalDist().cdf(abs(self.mean) / self.error))
-        return 0.0 if self.mean else 1.0
+    p: float
 
 
-def pool(suite: Suite, out: Path) -> Found:
-    """Method and task -> what is finished of them: only where all seeds are."""
+def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
+    """Method and task -> what is `done` of them: only where all seeds are."""
     cells: dict[tuple[str, str], list[Cell]] = {}
     for cell in suite.cells:
         cells.setdefault((cell.method, cell.task), []).append(cell)
     found = {}
     for key, group in cells.items():
-        if all((out / cell.folder / SUMMARY).exists() for cell in group):
+        if all(cell in done for cell in group):
             runs = [load_run(out / cell.folder) for cell in group]
             told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
             results = {name: [x for each in told for x in each[name]] for name in told[0]}
@@ -77,21 +72,41 @@ def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
     return pair(mine.results, theirs.results, names=(method, other))
 
 
-def average(parts: Sequence[tuple[float, float]]) -> Gap:
+def average(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """The mean of independent means, and its error."""
     errors = math.sqrt(sum(error**2 for _, error in parts))
-    return Gap(sum(mean for mean, _ in parts) / len(parts), errors / len(parts))
+    return sum(mean for mean, _ in parts) / len(parts), errors / len(parts)
 
 
 def gap(found: Found, method: str, other: str, tasks: Sequence[str]) -> Gap | None:
     """By how much `method` is above `other` on the mean of `tasks`; None where one is missing."""
-    parts = []
+    parts, shares = [], list[float]()
     for task in tasks:
         if (pairs := pairs_of(found, method, other, task)) is None:
             return None
         difference = paired_difference(pairs)
         parts.append((difference.mean, difference.error))
-    return average(parts)
+        shares += [
+            (mean(ours) - mean(theirs)) / len(pairs[0]) / len(tasks) for ours, theirs in zip(*pairs, strict=True)
+        ]
+    above, error = average(parts)
+    return Gap(above, error, sign_p(shares, error))
+
+
+def sign_p(shares: Sequence[float], error: float) -> float:
+    """Two-sided p of a sum whose parts could each as well have the other sign.
+
+    Exact over all signs where few parts are not 0; else by the normal distribution with that standard error.
+    """
+    parts = np.array([share for share in shares if share])
+    if len(parts) > _EXACT and error > 0:
+        return 2 * NormalDist().cdf(-abs(float(parts.sum())) / error)
+    if len(parts) > _EXACT:  # all questions differ, and all alike
+        return float(2.0 ** (1 - len(parts)))
+    sums = np.zeros(1)
+    for part in parts:
+        sums = np.concatenate([sums + part, sums - part])
+    return float((np.abs(sums) >= abs(parts.sum()) * (1 - 1e-9)).mean())
 
 
 def costs(suite: Suite, found: Found, out: Path) -> Costs:
@@ -109,16 +124,20 @@ def costs(suite: Suite, found: Found, out: Path) -> Costs:
 
 
 def _tflop(run: Run) -> float:
-    """A question's 10^12 operations, from its turns; nan where the summary does not tell the models' sizes."""
+    """A question's 10^12 operations, from its turns; nan where the summary does not tell the models' sizes.
+
+    A role's sizes are the operations of a position, of a written token's logits, and of a latent's inner link where
+    that goes through the vocabulary.
+    """
     sizes = run.summary["system"].get("flops")
     if sizes is None:
         return math.nan
     total = 0
     for group in run.groups.values():
         for turn in (turn for record in group for turn in record.turns):
-            position, head = sizes[turn["role"]]
+            position, head, *inner = sizes[turn["role"]]
             total += (turn["tokens_in"] + turn["latent_steps"] + turn["tokens_out"]) * position
-            total += turn["tokens_out"] * head
+            total += turn["tokens_out"] * head + turn["latent_steps"] * sum(inner)
     return total / len(run.groups) / 1e12
 
 
@@ -126,7 +145,8 @@ def _training_costs(suite: Suite, method: str, task: str, out: Path) -> dict[str
     """What the training behind a method took, on average over its seeds; 0 where there is none."""
     own = [cell for cell in suite.cells if (cell.method, cell.task) == (method, task)]
     folders = {cell.training.folder for cell in own if cell.training is not None}
-    facts = [json.loads((out / folder / TRAINED).read_text(encoding="utf-8")) for folder in sorted(folders)]
+    told = [out / folder / TRAINED for folder in sorted(folders)]
+    facts = [json.loads(path.read_text(encoding="utf-8")) if path.exists() else {} for path in told]
     return {
         f"trained_{key}": float(np.mean([each.get(key, math.nan) for each in facts])) if facts else 0.0
         for key in _TRAINING

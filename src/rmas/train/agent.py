@@ -47,7 +47,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         raise ConfigError(
             f"method is full and {backbone.name} is in {backbone.dtype}: too coarse. Use --dtype float32."
         )
-    split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
+    split = split_examples(load_examples(config, roles=(*system.pattern.roles, *system.spec.team)), dev=config.dev)
     if team.is_first:
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()

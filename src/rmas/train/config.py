@@ -18,7 +18,9 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, to
 
 
 class Cost(NamedTuple):
-    """What the steps of a training took. `operations`: where steps are alike those of the first, times the steps."""
+    """What the steps of a training took. `operations`: counted in the first eight steps and in every eighth after them,
+    which stands for those behind it.
+    """
 
     operations: float
     seconds: float
@@ -209,6 +211,8 @@ class PromptConfig(DataConfig):
 
 def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
+    if config.keep_thoughts and spec.is_constant:
+        raise ConfigError("keep_thoughts is set, but every message is a constant: nobody thinks. Leave it out.")
     rounds = spec.rounds if config.rounds is None else config.rounds
     latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
     for number in (rounds, *(row[1] for row in config.curriculum)):

@@ -24,6 +24,7 @@ from rmas.train.store import Store
 from rmas.train.team import ALONE, Team
 
 _log = logging.getLogger(__name__)
+_COUNTED = 8  # the first steps whose operations are counted, and how far apart those are that follow
 
 
 class StepResult(NamedTuple):
@@ -170,7 +171,8 @@ class _Run:
             foreach=False,
         )
         self.done, self.best_step, self.worse = 0, 0, 0
-        self.operations, self.seconds = 0, 0.0  # of this process's share of the first step; of all steps
+        self.operations, self.latest = 0, 0  # this process's share: of all steps; of the last that was counted
+        self.seconds = 0.0
         self.score: tuple[float, ...] = ()
         self.best: dict[str, Tensor] = {}
 
@@ -180,7 +182,7 @@ class _Run:
 
     @property
     def cost(self) -> Cost:
-        return Cost(float(self.operations) * self._team.size * self.done, self.seconds)
+        return Cost(float(self.operations) * self._team.size, self.seconds)
 
     def rate(self, step: int) -> float:
         return learning_rate(self._config, step)
@@ -207,12 +209,14 @@ class _Run:
         return StepResult(loss, tokens, {"gradient_norm": norm} | dict(result.figures))
 
     def _counted(self, step: Callable[[int], StepResult]) -> StepResult:
-        """The step; the operations of the first one, which stand for every other."""
-        if self.done > 0:
-            return step(self.done)
-        with Operations() as counted:
+        """The step, and its operations: counted, or those of the last that were."""
+        if self.done >= _COUNTED and self.done % _COUNTED:
             result = step(self.done)
-        self.operations = counted.total
+        else:
+            with Operations() as counted:
+                result = step(self.done)
+            self.latest = counted.total
+        self.operations += self.latest
         return result
 
     def _clip(self, names: list[str]) -> float:
@@ -244,7 +248,7 @@ class _Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"adam.{key}.{name}"] = value
         state = {"best_step": self.best_step, "score": list(self.score), "worse": self.worse, "units": self.units}
-        state |= {"operations": self.operations, "seconds": self.seconds}
+        state |= {"operations": self.operations, "latest": self.latest, "seconds": self.seconds}
         store.save(self.done, tensors, state | {"seed": self._config.seed, "frozen": self._frozen})
 
     @torch.no_grad()
@@ -278,7 +282,8 @@ class _Run:
         self.done, self.best_step = done, int(state["best_step"])
         self.score, self.worse = tuple(state["score"]), int(state["worse"])
         self.units = dict(state.get("units", self.units))
-        self.operations, self.seconds = int(state.get("operations", 0)), float(state.get("seconds", 0.0))
+        self.operations, self.latest = int(state.get("operations", 0)), int(state.get("latest", 0))
+        self.seconds = float(state.get("seconds", 0.0))
 
 
 def _keep_batch(

@@ -130,10 +130,10 @@ class OuterTrainer:
 
     def keep(self, report: Report) -> None:
         """Roll out the first thoughts of every example that this process will meet. Raises ConfigError: none stays."""
-        if self.system.spec.is_constant or not first_roles(self.system):
+        if not first_roles(self.system):
             raise ConfigError(
                 "keep_thoughts is set, but no agent's first thought stays the same in this training: its inner link "
-                "trains, or nobody thinks. Leave keep_thoughts out."
+                "trains. Leave keep_thoughts out."
             )
         stages = [self.stage(0), *(Stage(*row[1:]) for row in self.config.curriculum), self.stage(self.config.steps)]
         met = {i for number in range(self.config.steps) for i in self._team.share(self._batches[number])}

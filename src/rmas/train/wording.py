@@ -53,7 +53,7 @@ def train_prompt(system: System, config: PromptConfig, out: Path, *, resume: boo
     Raises ConfigError for data or settings that do not fit or without the library, CheckpointError for a folder that
     cannot be written or resumed.
     """
-    split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
+    split = split_examples(load_examples(config, roles=(*system.pattern.roles, *system.spec.team)), dev=config.dev)
     batches = Batches(lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=False)
     writer = _Writer(system, config)
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)

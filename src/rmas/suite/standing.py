@@ -1,0 +1,89 @@
+"""What stands in a suite's folders: whether it is finished, and whether it still is what the suite asks for.
+
+The surprising thing: a training's `trained.json` stands for its bundle. It has the seconds that the training took, so
+one that was made again differs, and nobody has to read gigabytes to see it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from rmas.errors import ConfigError
+from rmas.eval.config import FREE, EvalConfig
+from rmas.eval.record import SUMMARY
+from rmas.runfolder import check_config, has_begun
+from rmas.spec import load_spec
+from rmas.suite.cell import system_of
+from rmas.suite.config import Cell, Suite, Training, bundle_of
+from rmas.train.config import FREE as TRAINING_FREE
+
+TRAINED = "trained.json"
+MADE_OF = "made_of"  # a digest in trained.json, and among a summary's facts on its system
+
+
+def training_stands(training: Training, out: Path) -> bool:
+    """Whether it is finished. Raises ConfigError where what stands there is another one."""
+    folder = out / training.folder
+    if not has_begun(folder):
+        return False
+    check_config(folder, training.config, free=TRAINING_FREE)
+    if not (folder / TRAINED).exists():
+        return False
+    facts = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+    if facts["system"] != training.system:
+        raise ConfigError(f"{folder}: trained on {facts['system']}, now {training.system}. Use a new folder.")
+    if facts.get(MADE_OF, now := load_spec(training.system).digest) != now:
+        raise ConfigError(
+            f"{folder}: {training.system} was another system when it was trained on. Delete the folder to train anew, "
+            "or give the system back what it had."
+        )
+    return True
+
+
+def cell_stands(cell: Cell, out: Path) -> bool:
+    """Whether it is finished. Raises ConfigError where what stands there is of other settings, models or links."""
+    folder = out / cell.folder
+    if not has_begun(folder):
+        return False
+    if cell.training is not None:
+        training_stands(cell.training, out)
+    check_config(folder, config_of(cell), free=FREE)
+    if not (folder / SUMMARY).exists():
+        return False
+    facts = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["system"]
+    now = made_of(cell, out)
+    if now is not None and facts.get(MADE_OF, now) != now:
+        raise ConfigError(f"{folder}: made with another system or bundle than now. Delete the folder to run it anew.")
+    return True
+
+
+def standing_cells(suite: Suite, out: Path) -> tuple[list[Cell], dict[str, str]]:
+    """The cells that are finished, and by folder why others do not count although they are there."""
+    done, refused = [], {}
+    for cell in suite.cells:
+        try:
+            if cell_stands(cell, out):
+                done.append(cell)
+        except ConfigError as problem:
+            refused[str(cell.folder)] = str(problem)
+    return done, refused
+
+
+def config_of(cell: Cell) -> EvalConfig:
+    """The settings of a cell as its folder keeps them: bundles are seen from the suite's folder."""
+    return bundle_of(cell, Path())
+
+
+def made_of(cell: Cell, out: Path) -> str | None:
+    """A digest of the system, the bundle and the solver's file behind a cell. None: the bundle is not there."""
+    parts = []
+    if cell.training is not None:
+        trained = out / cell.training.folder / TRAINED
+        if not trained.exists():
+            return None
+        parts.append(trained.read_text(encoding="utf-8"))
+    if cell.training is None or cell.place == "answerer":
+        parts.append(load_spec(system_of(cell.config)).digest)
+    if cell.config.solver.endswith(".py"):
+        parts.append(Path(cell.config.solver).read_text(encoding="utf-8"))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
