@@ -245,7 +245,12 @@ def test_layers_of_agents_hear_the_whole_layer_before() -> None:
         "solver_2": "tiny:qwen2",
     }
     assert spec.roles["aggregator"].source.name == "tiny:qwen2"
-    assert (name, config.rounds, config.channel, spec.message_tokens) == ("moa", 1, "text", spec.max_new_tokens)
+    assert (name, config.rounds, config.channel, spec.message_tokens) == ("moa", 1, "text", 0)
+    for told, expected in ((None, 7), (3, 3)):  # as long as the last answer may be, whatever the system's own budget
+        sampling = Sampling(max_new_tokens=7)
+        solver = open_solver("tiny", RunConfig(message_tokens=told, rounds=1), sampling, solver="moa")
+        assert isinstance(solver, RecursiveSolver)
+        assert solver.channel.message_length == expected
 
 
 def test_a_proposer_is_asked_as_a_single_agent_is_and_the_aggregator_reads_the_answers(system_file: str) -> None:

@@ -224,3 +224,21 @@ def test_a_dev_answer_that_could_never_be_written_is_refused(tmp_path: Path) -> 
 def test_a_setting_out_of_range_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(tmp_path, **changes)
+
+
+def test_an_agent_alone_learns_from_data_that_names_the_others(tmp_path: Path) -> None:
+    """What a team is told apart, and its role targets: of a system's answerer on its own that is nothing."""
+    rows = [
+        {"question": f"{n} + 1 =", "answer": str(n + 1), "target.planner": "add", "context.critic": "a fact"}
+        for n in range(6)
+    ]
+    path = tmp_path / "team.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    system = load_system(load_spec("tiny").alone(), cache=tmp_path / "cache")
+    result = train_agent(
+        system, config(tmp_path, data=str(path), steps=1, batch_size=2), tmp_path / "out", resume=False, report=quiet
+    )
+    assert result.is_complete
+    path.write_text(json.dumps({**rows[0], "target.cook": "soup"}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="target: unknown role 'cook'"):
+        train_agent(system, config(tmp_path, data=str(path)), tmp_path / "other", resume=False, report=quiet)

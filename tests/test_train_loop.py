@@ -464,3 +464,15 @@ def test_every_step_is_reported_with_its_loss_and_speed(tmp_path: Path, caplog: 
     fit(parameters, teach(parameters), config, tmp_path, report=report, stage="toy")
     assert told == [("toy", 1, 3), ("toy", 2, 3), ("toy", 3, 3)]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_operations_are_counted_at_first_and_then_in_every_eighth_step(tmp_path: Path) -> None:
+    """A step whose matrix product grows with its number: 2 * 4 * 5 * (number + 1) operations."""
+    parameters = toy()
+
+    def step(number: int) -> StepResult:
+        torch.ones(number + 1, 4) @ torch.ones(4, 5)
+        return teach(parameters)(number)
+
+    cost = fitted(parameters, tmp_path, step, steps=20).cost
+    assert cost.operations == 40 * (sum(range(1, 9)) + 8 * 9 + 4 * 17)  # steps 8 and 16 stand for those behind them

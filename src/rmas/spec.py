@@ -64,7 +64,7 @@ class SystemSpec:
     tau: float = 1.0
     links: Path | None = None
     max_new_tokens: int = 256
-    message_tokens: int = 64
+    message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
     solver: str = "recursive"
     team: tuple[str, ...] = ()  # roles of what it was made of: a question may hold a context for them
     table: Mapping[str, Any] = field(default_factory=dict)

@@ -62,7 +62,7 @@ def ask(
         rounds=spec.rounds if rounds is None else rounds,
         latent_steps=spec.latent_steps if latent_steps is None else latent_steps,
         channel=cast(Any, channel),
-        message_tokens=spec.message_tokens if message_tokens is None else message_tokens,
+        message_tokens=message_tokens,
     )
     sampling = Sampling(
         temperature=temperature,
@@ -82,7 +82,7 @@ def ask(
         "rounds": config.rounds,
         "latent_steps": config.latent_steps,
         "channel": config.channel,
-        "message_tokens": config.message_tokens,
+        "message_tokens": spec.message_tokens if message_tokens is None else message_tokens,
         "kind": asked.kind,
         "samples": sampling.samples,
         "seed": sampling.seed,

@@ -3,7 +3,7 @@ layer before; an aggregator writes the last one.
 
 It is a pattern with text messages. The system's agents propose, its answerer aggregates, and its rounds are the layers
 of proposers. Everyone is asked as a single agent is, with the answers of others below the question. A message is a
-whole answer, so it may be as long as the system's answers unless `message_tokens` says otherwise.
+whole answer, so it may be as long as the last one unless `message_tokens` says otherwise.
 """
 
 from collections import ChainMap
@@ -44,7 +44,7 @@ def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig
         roles={role: replace(agents[role], inner="linear") for role in pattern.roles},
         outer=dict.fromkeys(pattern.edges, "linear"),  # never asked: messages are text
         start="pytorch",
-        message_tokens=spec.max_new_tokens,
+        message_tokens=0,
     )
     return moa, replace(config, rounds=1, channel="text")
 

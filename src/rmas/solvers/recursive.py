@@ -45,7 +45,7 @@ class RecursiveSolver:
             steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
             self.channel = system.channel(steps)
         else:
-            tokens = config.message_tokens or spec.message_tokens
+            tokens = config.message_tokens or spec.message_tokens or self.sampling.max_new_tokens
             self.channel = TextChannel(sampling=_message_sampling(self.sampling, tokens))
         if config.control == "alone":
             self.channel = LatentChannel(latent_steps=0)

@@ -27,8 +27,8 @@ def resolved(settings: EvalConfig, task: Task) -> EvalConfig:
     """
     _, spec, _ = solver_spec(system_of(settings), RunConfig(control=settings.control), settings.solver)
     fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
-    fixed["message_tokens"] = spec.message_tokens
     fixed["max_new_tokens"] = task.max_new_tokens
+    fixed["message_tokens"] = spec.message_tokens or settings.max_new_tokens or task.max_new_tokens
     return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
 
 
