@@ -1,6 +1,7 @@
 """Outputs made elsewhere: how a row's target is read, and that no row ends in a trace."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,47 @@ def test_half_of_a_surrogate_pair_is_graded_and_written(task: str, tmp_path: Pat
     assert rmas("grade", task, str(file), "--out", str(out)).exit_code == 0
     found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [{key: row[key] for key in ("output", "target")} for row in found] == rows
+
+
+OPTIONS = ["Paris", "London", "New York"]
+
+
+@pytest.mark.parametrize(
+    ("target", "output", "expected"),
+    [
+        ("B", "The answer is B.", "correct"),
+        ("b", "The answer is B.", "correct"),
+        ("London", "The answer is B.", "correct"),
+        ("London", "The answer is A.", "wrong"),
+    ],
+)
+def test_a_choices_target_is_a_letter_or_an_options_text(target: str, output: str, expected: Verdict) -> None:
+    row = Row("rows.jsonl:1", {"output": output, "target": target, "options": OPTIONS})
+    (found,) = grade_rows(find_task("medqa"), [row])
+    assert (found.verdict, found.lenient) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "expected"),
+    [
+        ("Q", OPTIONS, "target is 'Q', expected A to C, or the text of one option"),
+        ("Rome", OPTIONS, "target is 'Rome', expected A to C"),
+        (1, OPTIONS, "target is '1', expected A to C"),
+        ("Paris", None, "target is 'Paris', expected a letter (or options beside it)"),
+    ],
+)
+def test_a_choices_target_that_nothing_could_meet_is_refused(
+    target: object, options: list[str] | None, expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"rows.jsonl:1: {expected}")):
+        verdict("medqa", "The answer is B.", target=target, options=options)
+
+
+def test_one_row_has_no_error_and_places_are_looked_at_first(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"output": "#### 4", "target": "4"}), encoding="utf-8")
+    assert json.loads(rmas("grade", "gsm8k", str(file)).stdout)["strict"]["standard_error"] is None
+    result = rmas("grade", "gsm8k", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "nowhere/x.jsonl"))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert f"{tmp_path}/nowhere: no such folder" in result.stderr
+    assert rmas("grade", "gsm8k", str(file), "--jobs", "0").exit_code == 2

@@ -19,6 +19,7 @@ from rmas.eval.config import EvalConfig
 from rmas.eval.finished import load_run, rows_of
 from rmas.eval.paired import mcnemar
 from rmas.eval.power import smallest_note
+from rmas.eval.record import check_origin, read_sessions
 from rmas.eval.report import report
 from rmas.eval.run import evaluate_into
 from rmas.eval.space import Vectors
@@ -289,6 +290,22 @@ def test_samples_that_are_not_those_of_the_summary_are_refused(tmp_path: Path) -
     (folder / "samples.jsonl").write_text("".join(lines[:-1]), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"samples.jsonl has 39 samples, summary.json is of 40\. Finish the run"):
         load_run(folder)
+    turned = [line.replace('"verdict": "correct"', '"verdict": "wrong"') for line in lines]
+    (folder / "samples.jsonl").write_text("".join(turned), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"samples.jsonl has other verdicts than summary.json is of"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("line", ["garbage", "[1]", "7"])
+def test_a_session_that_is_none_is_one_line(tmp_path: Path, line: str) -> None:
+    folder = finished(tmp_path, "a", 30)
+    sessions = folder / "sessions.jsonl"
+    sessions.write_text(f"{line}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"sessions.jsonl:1: no session \(.*\)\. Delete the line"):
+        read_sessions(folder)
+    (folder / "origin.json").write_text(line, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"origin.json: cannot be read"):
+        check_origin(folder, {"links": "x"})
 
 
 def test_of_many_answers_a_fixed_draw_is_embedded(tmp_path: Path) -> None:

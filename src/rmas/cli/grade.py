@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rmas.cli.screen import note, print_json
+from rmas.errors import ConfigError
 
 
 def grade(
@@ -18,7 +19,7 @@ def grade(
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="The task's data, for rows with an id.", show_default="the hub's")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Programs that run at a time.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Programs that run at a time.")] = 2,
     unsafe: Annotated[
         bool, typer.Option("--unsafe-run-code-without-sandbox", help="Run model-written code with your own rights.")
     ] = False,
@@ -30,6 +31,8 @@ def grade(
     from rmas.eval.task import find_task, load_samples
     from rmas.rows import read_file
 
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"{out.parent}: no such folder. Make it, or choose another place for --out.")
     found = find_task(task)
     rows = read_file(str(file))
     needs_samples = found.format == "code" or any("target" not in row.fields for row in rows)

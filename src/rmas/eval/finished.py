@@ -58,6 +58,11 @@ def load_run(folder: Path) -> Run:
             "eval … --resume."
         )
     groups = dict(sorted(by_question(records).items()))
+    right = sum(record.verdict == "correct" for record in records) / num_samples
+    if len(groups) != row["questions"] or abs(right - row["accuracy"]) > 1e-9:
+        raise ConfigError(
+            f"{folder}: {SAMPLES} has other verdicts than {SUMMARY} is of. Run rmas eval … --resume to write it anew."
+        )
     verdicts = {name: [float(record.verdict == "correct") for record in group] for name, group in groups.items()}
     return Run(name=row["name"], task=task, summary=summary, row=row, groups=groups, results=verdicts)
 

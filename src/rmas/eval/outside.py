@@ -3,12 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
 from typing import Any
 
 from rmas.errors import ConfigError, unknown
 from rmas.eval.code import grade_texts
 from rmas.eval.grade import Grade
 from rmas.eval.statistics import estimate
+from rmas.eval.summary import as_json
 from rmas.eval.task import Sample, Target, Task
 from rmas.rows import Row
 from rmas.tools.sandbox import Sandbox
@@ -46,7 +48,8 @@ def counts(task: Task, grades: Sequence[Grade]) -> dict[str, Any]:
         }
     for name in sorted({name for found in grades for name in found.scores}):
         table[name] = sum(found.scores.get(name, 0.0) for found in grades) / len(grades)
-    return table
+    told: dict[str, Any] = as_json(table)
+    return told
 
 
 def told(row: Row, found: Grade) -> dict[str, Any]:
@@ -80,7 +83,10 @@ def _target(task: Task, row: Row, known: Mapping[str, Target]) -> Target:
             raise ConfigError(f"{row.place}: target has {len(answers)} answers, but a task of {task.format} has one.")
         if task.format == "number" and "####" in str(answers[0]):
             return _solution(task, row, str(answers[0]))
-        return Target(answers=tuple(str(answer) for answer in answers), options=_options(row))
+        options = _options(row)
+        if task.format == "choice":
+            return Target(answers=(_letter(row, str(answers[0]).strip(), options),), options=options)
+        return Target(answers=tuple(str(answer) for answer in answers), options=options)
     name = row.fields.get("id")
     if name is None:
         needed = "an id of its own, for the tests" if task.format == "code" else "a target, or the id of a sample"
@@ -88,6 +94,18 @@ def _target(task: Task, row: Row, known: Mapping[str, Target]) -> Target:
     if str(name) not in known:
         raise ConfigError(f"{row.place}: " + unknown("sample", str(name), known))
     return known[str(name)]
+
+
+def _letter(row: Row, answer: str, options: Sequence[str]) -> str:
+    """The letter that a choice's target is, or that of the one option whose text it is. Raises ConfigError."""
+    letters = ascii_uppercase[: len(options) or len(ascii_uppercase)]
+    same = [letter for letter, option in zip(letters, options, strict=False) if option.strip() == answer]
+    if len(same) == 1:
+        return same[0]
+    if len(answer) == 1 and answer.upper() in letters:
+        return answer.upper()
+    expected = f"A to {letters[-1]}, or the text of one option" if options else "a letter (or options beside it)"
+    raise ConfigError(f"{row.place}: target is {answer!r:.60}, expected {expected}.")
 
 
 def _is_answer(value: object) -> bool:

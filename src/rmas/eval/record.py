@@ -69,8 +69,8 @@ def check_origin(folder: Path, origin: Mapping[str, str]) -> None:
         replace_file(path, json.dumps(dict(origin), indent=2))
         return
     try:
-        began = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+        began = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
         raise ConfigError(f"{path}: cannot be read ({problem}). Use a new folder.") from None
     for name in sorted(origin.keys() & began.keys()):
         if origin[name] != began[name]:
@@ -96,8 +96,13 @@ def note_session(folder: Path, facts: Mapping[str, Any]) -> None:
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
     """What every session of a run took by its last line, oldest first."""
     path = folder / SESSIONS
-    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
+    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8", "backslashreplace").splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append({"seconds": 0.0} | json.loads(line))
+        except (ValueError, TypeError) as problem:
+            raise ConfigError(f"{path}:{number}: no session ({problem}). Delete the line.") from None
     return list({row.get("session", number): row for number, row in enumerate(rows)}.values())
 
 

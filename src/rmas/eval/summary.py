@@ -47,7 +47,7 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
         scored = [[record.scores.get(name, 0.0) for record in group] for group in groups]
         table[name] = estimate(scored)._asdict()
     table["tokens"] = {name: sum(vars(record)[name] for record in records) / len(groups) for name in _COUNTS}
-    return {key: _told(value) for key, value in table.items()}
+    return {key: as_json(value) for key, value in table.items()}
 
 
 def running(records: Sequence[Record]) -> dict[str, float]:
@@ -86,8 +86,8 @@ def _mean(groups: Sequence[Sequence[Record]], holds: Callable[[Record], bool]) -
     return float(np.mean([np.mean(row) for row in _results(groups, holds)]))
 
 
-def _told(value: Any) -> Any:
-    """What JSON can hold: None for nan, at any depth."""
+def as_json(value: Any) -> Any:
+    """What JSON can hold of figures: None for nan, at any depth."""
     if isinstance(value, dict):
-        return {key: _told(part) for key, part in value.items()}
+        return {key: as_json(part) for key, part in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
