@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,14 +15,15 @@ from eval_zoo import SUM_TASK as TASK
 from rmas.engine import Trace, Turn
 from rmas.errors import ConfigError, QuestionError
 from rmas.eval.config import EvalConfig
-from rmas.eval.grade import GRADERS, Reading, grade
+from rmas.eval.grade import GRADERS, GRADING, Reading, grade
 from rmas.eval.judge import Judgement
 from rmas.eval.machine import Session
-from rmas.eval.record import SAMPLES, SUMMARY, note_session, read_records, read_sessions
-from rmas.eval.run import ballots, batches, evaluate, evaluate_into
+from rmas.eval.record import SAMPLES, SUMMARY, note_origin, note_session, origin_of, read_records, read_sessions
+from rmas.eval.run import batches, evaluate, evaluate_into
 from rmas.eval.statistics import estimate
 from rmas.eval.summary import majority, running, summarise
 from rmas.eval.task import Format, Sample, Target, load_samples
+from rmas.eval.votes import ballots
 from rmas.prompt import Question
 from rmas.rows import Row
 from rmas.solver import Answer
@@ -341,6 +342,21 @@ def test_another_judge_does_not_go_on_with_a_run(tmp_path: Path) -> None:
     evaluate(Adder(), SHORT, config(), samples=SUMS, out=tmp_path)
     with pytest.raises(ConfigError, match="its judge was none, now some-model"):
         evaluate(Adder(), SHORT, config(**JUDGED), samples=SUMS, out=tmp_path)
+
+
+def test_verdicts_of_older_graders_are_made_anew_and_nobody_is_asked_again(tmp_path: Path) -> None:
+    """The texts stay, and so does all that an answer took; a run that was begun goes on after it."""
+    first = evaluate(Adder(samples=3), TASK, config(samples=3, temperature=1.0), samples=SUMS, out=tmp_path)
+    path, before = tmp_path / "samples.jsonl", read_records(tmp_path)
+    old = [replace(record, verdict="unparsed", extracted=None, ballot=None) for record in before.values()]
+    path.write_text("".join(json.dumps(asdict(record)) + "\n" for record in old[:-1]), encoding="utf-8")
+    note_origin(tmp_path, {"graders": "1"})
+    asked = Adder(samples=3)
+    again = evaluate(asked, TASK, config(samples=3, temperature=1.0), samples=SUMS, out=tmp_path)
+    assert again == first
+    assert read_records(tmp_path) == before
+    assert len(asked.asked) == 1  # the batch of the one that was missing
+    assert origin_of(tmp_path)["graders"] == GRADING
 
 
 # Votes

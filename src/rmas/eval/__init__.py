@@ -24,6 +24,8 @@ grades
 runs
     config.py          what an evaluation may be told
     run.py             a solver on a task, batch by batch, resumable
+    regrade.py         verdicts anew, from the texts that are kept
+    votes.py           what samples of one question vote for
     record.py          what is kept of every sample
     machine.py         device, seconds, memory, energy, versions
     summary.py         the figures of a run, from its records

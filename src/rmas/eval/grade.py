@@ -23,6 +23,7 @@ from rmas.eval.prover import require_math_verify
 from rmas.eval.task import Format, Target
 
 Verdict = Literal["correct", "wrong", "unparsed"]
+GRADING = "2"  # of all graders, programs' too: raised whenever a verdict may change, and runs are then graded anew
 _ARTICLE = re.compile(r"\b(?:an?|the)\b")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _MARK = re.compile(r"(?<=\d)\.(?=\d)|(?<!\S)-(?=\d)|([^\w\s]|_)")  # a mark in group 1 may go

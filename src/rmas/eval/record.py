@@ -64,20 +64,39 @@ def check_origin(folder: Path, origin: Mapping[str, str]) -> None:
 
     `origin`: names and digests of what no setting says, such as the links and the questions. Raises ConfigError.
     """
-    path = folder / ORIGIN
-    if not path.exists():
-        replace_file(path, json.dumps(dict(origin), indent=2))
-        return
-    try:
-        began = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem}). Use a new folder.") from None
+    began = origin_of(folder)
+    if not began:
+        note_origin(folder, origin)
     for name in sorted(origin.keys() & began.keys()):
         if origin[name] != began[name]:
             raise ConfigError(
                 f"{folder}: its {name} was {str(began[name])[:16]}, now {origin[name][:16]}. Go on with what it began "
                 "with, or use a new folder."
             )
+
+
+def origin_of(folder: Path) -> dict[str, str]:
+    """What was noted of a run's origin; nothing where it has not begun. Raises ConfigError."""
+    path = folder / ORIGIN
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem}). Use a new folder.") from None
+
+
+def note_origin(folder: Path, origin: Mapping[str, str]) -> None:
+    """Add to it, or change it. Raises ConfigError where the folder cannot be written."""
+    replace_file(folder / ORIGIN, json.dumps(origin_of(folder) | dict(origin), indent=2))
+
+
+def rewrite_records(folder: Path, records: Mapping[tuple[str, int], Record]) -> None:
+    """Put these in the place of those of the same keys; others stay. All or none. Raises ConfigError."""
+    rows = [asdict(record) for record in (read_records(folder) | dict(records)).values()]
+    if rows:
+        lines = (json.dumps(row, ensure_ascii=False) for row in rows)
+        replace_file(folder / SAMPLES, "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def append_records(folder: Path, records: Iterable[Record]) -> None:

@@ -16,25 +16,29 @@ from typing import Any
 from rmas.errors import ConfigError, QuestionError
 from rmas.eval.code import grade_texts, sandbox_for
 from rmas.eval.config import EvalConfig
-from rmas.eval.grade import GRADERS, Grade
+from rmas.eval.grade import GRADING, Grade
 from rmas.eval.judge import Judge, Judgement, judge_for
 from rmas.eval.machine import Session, versions
 from rmas.eval.record import (
     Record,
     append_records,
     check_origin,
+    note_origin,
     note_session,
+    origin_of,
     read_records,
     read_sessions,
+    rewrite_records,
     write_summary,
 )
+from rmas.eval.regrade import regraded
 from rmas.eval.summary import running, summarise
-from rmas.eval.task import Format, Sample, Target, Task, find_task, load_samples
+from rmas.eval.task import Sample, Task, find_task, load_samples
+from rmas.eval.votes import ballots
 from rmas.solver import Answer, CheckingSolver, Solver
 from rmas.tools.sandbox import Sandbox
 
-_MOST_BALLOTS = 20  # of a question's, that an answer is compared with
-_MOST_UNSETTLED = 3  # comparisons of a question that may run into their time limit
+_GRADERS = "graders"  # in a run's origin: which version its verdicts are of
 _DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
@@ -76,6 +80,10 @@ def evaluate(
     records = {key: record for key, record in records.items() if key in wanted}
     if out is not None:
         _check_questions(out, records, samples)
+        if origin_of(out).get(_GRADERS) != GRADING:  # texts stay, verdicts are those of today
+            records |= {record.key: record for record in regraded(records.values(), samples, task, config, sandbox)}
+            rewrite_records(out, records)
+            note_origin(out, {_GRADERS: GRADING})
     missing = {name for name, _ in wanted - records.keys()}
     unfinished = [
         batch for batch in batches(samples, config.batch_size) if any(sample.id in missing for sample in batch)
@@ -143,6 +151,7 @@ def evaluate_into(
         "task": {"name": task.name, "version": task.version, "format": task.format, "source": source},
         "system": dict(facts),
         "sandbox": None if sandbox is None else sandbox.name,
+        "graders": GRADING,
         "versions": versions(),
         "sessions": read_sessions(out),
     }
@@ -219,32 +228,6 @@ def graded(
         with ThreadPoolExecutor(config.jobs, thread_name_prefix="judge") as pool:
             judgements = list(pool.map(judge, [sample.question.text for sample, _, _ in said], texts, targets))
     return [_record(*row) for row in zip(said, grades, votes, judgements, strict=True)]
-
-
-def ballots(texts: Sequence[str], grades: Sequence[Grade], target: Target, format: Format) -> list[str | None]:
-    """What each sample of a question votes for: of the answers that say the same as its own, the one said first.
-
-    Two say the same where, one being the target, the other would be graded correct; of `target` only the options are
-    looked at. None: unparsed, or a program.
-    """
-    if format not in GRADERS:
-        return [None] * len(texts)
-    found: dict[str, str] = {}
-    num_unsettled = 0
-    for text, given in zip(texts, grades, strict=True):
-        if given.extracted is None or given.extracted in found:
-            continue
-        ballot = given.extracted
-        for other in list(dict.fromkeys(found.values()))[:_MOST_BALLOTS]:
-            if num_unsettled == _MOST_UNSETTLED:
-                break
-            reading = GRADERS[format](text, Target(answers=(other,), options=target.options))
-            num_unsettled += bool(reading.detail)
-            if reading.verdict == "correct":
-                ballot = other
-                break
-        found[given.extracted] = ballot
-    return [None if given.extracted is None else found[given.extracted] for given in grades]
 
 
 def _record(place: tuple[Sample, Answer, int], found: Grade, ballot: str | None, judgement: Judgement | None) -> Record:

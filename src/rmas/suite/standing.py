@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rmas.errors import ConfigError
 from rmas.eval.config import FREE, EvalConfig
+from rmas.eval.grade import GRADING
 from rmas.eval.record import SUMMARY
 from rmas.runfolder import check_config, has_begun
 from rmas.spec import load_spec
@@ -50,11 +51,10 @@ def cell_stands(cell: Cell, out: Path) -> bool:
     check_config(folder, config_of(cell), free=FREE)
     if not (folder / SUMMARY).exists():
         return False
-    facts = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["system"]
-    now = made_of(cell, out)
-    if now is not None and facts.get(MADE_OF, now) != now:
+    summary, now = json.loads((folder / SUMMARY).read_text(encoding="utf-8")), made_of(cell, out)
+    if now is not None and summary["system"].get(MADE_OF, now) != now:
         raise ConfigError(f"{folder}: made with another system or bundle than now. Delete the folder to run it anew.")
-    return True
+    return bool(summary.get("graders") == GRADING)  # else it is graded anew
 
 
 def standing_cells(suite: Suite, out: Path) -> tuple[list[Cell], dict[str, str]]:
