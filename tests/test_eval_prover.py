@@ -27,6 +27,14 @@ from rmas.eval.task import Target
         ("-3 1/2", "-7/2"),
         (r"-10^{-2}", "-1/100"),
         ("2e3", "2000"),
+        ("2.5 million", "2500000"),
+        ("1,234 thousand", "1234000"),
+        ("3 hundred thousand", "300000"),
+        ("2 1/2 dozen", "30"),
+        ("5 thirds", "5/3"),
+        (r"0.\overline{3}", "1/3"),
+        (r"-2.1\overline{6}", "-13/6"),
+        (r".\overline{09}", "1/11"),
     ],
 )
 def test_a_numeral_has_its_exact_value(text: str, value: str) -> None:
@@ -34,7 +42,23 @@ def test_a_numeral_has_its_exact_value(text: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "1,23", "1/0", "1 2", "--1", "1e999999999", "9" * 5000, "3*4", "1.2.3", "e5"]
+    "text",
+    [
+        "",
+        "x",
+        "1,23",
+        "1/0",
+        "1 2",
+        "--1",
+        "1e999999999",
+        "9" * 5000,
+        "3*4",
+        "1.2.3",
+        "e5",
+        "million",
+        "1 2 million",
+        r"\overline{3}",
+    ],
 )
 def test_what_is_no_numeral_has_no_value(text: str) -> None:
     assert number_of(tidy(text)) is None

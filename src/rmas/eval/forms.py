@@ -17,10 +17,16 @@ _DEEPEST = 12  # brackets in brackets that are read
 _OPEN, _CLOSE = "([{", ")]}"
 _RELATION = re.compile(r"(\\[lg]e(?![A-Za-z])|<|>)")
 _MIRROR = {"<": ">", ">": "<", "\\le": "\\ge", "\\ge": "\\le"}
-_NAME = re.compile(r"\\?[A-Za-z]+(?:_\{\w+\})?'*")
+_SUBSCRIPT = r"(?:_\{(?:[^{}]|\{[^{}]*+\})++\})?"
+_NAME = re.compile(rf"\\?[A-Za-z]+{_SUBSCRIPT}'*")
+_CALL = r"(?:\^\{-1\}(?=\())?(?:\([^()]*+\)|\[[^\[\]]*+\])?"
+_TERM = rf"\\text\{{[^{{}}]*+\}}|\\?[A-Za-z]++{_SUBSCRIPT}'*+{_CALL}!?"
 # What may stand before an equals sign and is no part of the answer: names, their sums and products, f(2).
-_ASKED = re.compile(r"(?:\\text\{[^{}]*+\}|\\?[A-Za-z]++(?:_\{\w++\})?'*+(?:\([^()=]*+\))?|[-+*/(){},|° ])++")
+_ASKED = re.compile(rf"(?!-)(?:{_TERM}|\\\||[-+*/(){{}},|° ])++")
+_ASKED_WITH_POWERS = re.compile(rf"(?!-)(?:{_TERM}|\^\{{\d+\}}|\\\||[-+*/(){{}},|° ])++")
+_NO_NAMES = {r"\frac", r"\sqrt", r"\cdot"}
 _GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")  # 58,500 outside brackets is one number
+_REALS = re.compile(r"\\(?:mathbb|Bbb) ?(?:R|\{R\})")
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}")
 
 
@@ -52,6 +58,8 @@ def _form(text: str, depth: int) -> Form:
     name, member, rest = text.partition(r"\in")
     if member and not rest[:1].isalpha() and _NAME.fullmatch(name.strip()):
         return _form(rest, depth + 1)._replace(name=name.strip())
+    if _REALS.fullmatch(text):
+        return _form(r"(-\infty,\infty)", depth + 1)
     if (claim := _interval(text, depth) or _equation(text, depth)) is not None:
         return claim
     if _closes_last(text, 0):
@@ -113,7 +121,10 @@ def _interval(text: str, depth: int) -> Form | None:
 
 
 def _equation(text: str, depth: int) -> Form | None:
-    """`x = 5` is 5 with a name; `10 - 4 = 6` and `2x = 5` are equations of the parts that claim something."""
+    """`x = 5` is 5 with a name; `10 - 4 = 6` and `2x = 5` are equations of the parts that claim something.
+
+    In `x^2 + y^2 = 5` that is one part. It may be an answer by itself, so it stays an equation.
+    """
     exact, mark, rounded = text.partition(r"\approx")
     if mark:
         return _form(rounded if _ASKED.fullmatch(exact) else exact, depth + 1)
@@ -122,11 +133,23 @@ def _equation(text: str, depth: int) -> Form | None:
         return None
     if _NAME.fullmatch(parts[-1]) and not _ASKED.fullmatch(parts[0]):
         parts = parts[::-1]  # 5 = x
-    claimed = [part for part in parts[:-1] if not _ASKED.fullmatch(part)] + parts[-1:]
-    if len(claimed) == 1:
+    claimed = [part for part in parts[:-1] if not _is_asked(part)] + parts[-1:]
+    if len(claimed) == 1 and not any(map(_is_combined, parts[:-1])):
         name = parts[0] if _NAME.fullmatch(parts[0]) else ""
         return _form(claimed[0], depth + 1)._replace(name=name)
     return Form("equation", text, tuple(_form(part, depth + 1) for part in claimed))
+
+
+def _is_asked(part: str) -> bool:
+    """Whether a side only says what was asked for. A combination of one name, `x^2 + x`, is still to be solved."""
+    if not _ASKED_WITH_POWERS.fullmatch(part):
+        return False
+    return not _is_combined(part) or len({*re.findall(_TERM, part)} - _NO_NAMES) > 1
+
+
+def _is_combined(part: str) -> bool:
+    """Whether it has a sum or a power."""
+    return re.search(r"[-+^]", re.sub(_TERM, "", part)) is not None
 
 
 def _closes_last(text: str, start: int) -> bool:

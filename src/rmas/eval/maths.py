@@ -5,8 +5,10 @@ left goes to it piece by piece, in a process that a time limit can stop. The sur
 up. `(1,2)`, `[1,2]` and `\\{1,2\\}` are three answers, and `3.14` is not `\\pi`. Where notation is free:
 
 - a unit may be left out or added, but two known units must agree: `5 cm`, `5 m`
+- a letter behind a number is a variable, but for the letter that is the gold's unit; `3 million` is a number
 - a percent sign means /100 or is a unit: 25% is 0.25, and 25 where 25 was asked; a bare gold below 1 is a share
-- `x=5` is 5, `10-4=6` is 6, `2x=5` is neither 5 nor 5/2; what stands before a sign of approximation counts
+- `x=5` is 5, `10-4=6` is 6, `x^2+y^2=5` is 5 where 5 was asked and an equation where that was; `2x=5` and `x^2=5` are
+  neither 5 nor what x is; what stands before a sign of approximation counts
 - a list without brackets has no order; it is a set, and never a tuple or an interval
 - digits with a base are compared with their base: `52_8` is neither 52 nor 42
 """
@@ -59,7 +61,7 @@ class _Comparison:
 
     def is_same(self, gold: Form, given: Form) -> bool:
         if gold.name and given.name and gold.name != given.name:
-            return False
+            return self._is_turned(gold, given)
         if gold.kind == given.kind and gold.text and compact(gold.text) == compact(given.text):
             return True
         kinds = {gold.kind, given.kind}
@@ -95,6 +97,12 @@ class _Comparison:
             return True
         return "list" not in (gold.kind, given.kind) and self._proves(gold.text, given.text)
 
+    def _is_turned(self, gold: Form, given: Form) -> bool:
+        """`y = 2x` and `x = y/2`: one equation, solved for either name."""
+        if any(form.kind != "one" or not re.search(r"[A-Za-z]", form.text) for form in (gold, given)):
+            return False
+        return self._proves(f"{gold.name}={gold.text}", f"{given.name}={given.text}")
+
     def _is_same_equation(self, gold: Form, given: Form) -> bool:
         """Against another equation, the two must have the same solutions; against a value, every side must be it."""
         if gold.kind == given.kind:
@@ -103,13 +111,15 @@ class _Comparison:
             return bool(given.name) and self._proves(gold.text, f"{given.name}={given.text}")
         if gold.name and self._proves(f"{gold.name}={gold.text}", given.text):
             return True
+        if gold.name and len(given.items) == 1:  # x = 5 and x + y = 5
+            return False
         return all(self.is_same(gold, side) for side in given.items)
 
     def _is_same_expression(self, gold: str, given: str) -> bool:
         if (words := _same_words(gold, given)) is not None:
             return words
         left = split_unit(gold)
-        right = split_unit(given, any_word=number_of(left.body) is not None)
+        right = split_unit(given, any_word=number_of(left.body) is not None, letter=left.unit)
         if not _units_agree(left, right):
             return False
         numerals = based_numeral(left.body), based_numeral(right.body)
@@ -167,7 +177,10 @@ def _differ_in_case(gold: str, given: str) -> bool:
 
 def _exact(text: str) -> str:
     """A piece of LaTeX for the prover: decimals as fractions, since they are exact; degrees in radians."""
-    text = re.sub(
-        r"(?<![\d.])(\d*)\.(\d+)", lambda found: rf"\frac{{{int(found[1] + found[2])}}}{{{10 ** len(found[2])}}}", text
-    )
+    text = re.sub(r"(?<![\d.])\d*\.(?:\d*\\overline\{\d+\}|\d+)", _as_fraction, text)
     return re.sub(r"(\d+|\\frac\{\d+\}\{\d+\})°", r"\\frac{\1\\pi}{180}", text)
+
+
+def _as_fraction(found: re.Match[str]) -> str:
+    value = number_of(found[0])
+    return found[0] if value is None else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"

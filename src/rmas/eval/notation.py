@@ -28,6 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "geq": r"\ge ", "geqslant": r"\ge ", "neq": r"\ne ", "lt": "<", "gt": ">", "colon": ":", "degree": "°",
     "degrees": "°", "langle": "(", "rangle": ")", "lbrack": "[", "rbrack": "]", "lbrace": r"\{", "rbrace": r"\}",
     "dfrac": r"\frac", "tfrac": r"\frac", "cfrac": r"\frac", "vert": "|", "lvert": "|", "rvert": "|",
+    "Vert": r"\|", "lVert": r"\|", "rVert": r"\|", "dbinom": r"\binom", "tbinom": r"\binom", "bar": r"\overline",
     "varnothing": r"\emptyset ", "simeq": r"\approx ", "displaystyle": "", "textstyle": "", "limits": "",
     "quad": " ", "qquad": " ", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "", "Bigl": "",
     "Bigr": "", "biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "rm": "", "bf": "",
@@ -40,15 +41,35 @@ _UNITS: Mapping[str, str] = {
     "mm": "mm", "millimeter": "mm", "cm": "cm", "centimeter": "cm", "m": "m", "meter": "m", "km": "km",
     "kilometer": "km", "in": "inch", "inch": "inch", "inche": "inch", "ft": "foot", "foot": "foot", "feet": "foot",
     "yd": "yard", "yard": "yard", "mi": "mile", "mile": "mile", "g": "g", "gram": "g", "kg": "kg", "kilogram": "kg",
-    "lb": "lb", "pound": "pound", "ounce": "ounce", "oz": "ounce", "second": "second", "sec": "second",
+    "mg": "mg", "milligram": "mg", "lb": "lb", "pound": "pound", "ounce": "ounce", "oz": "ounce",
+    "second": "second", "sec": "second", "s": "second", "ms": "ms", "h": "hour", "m/s": "m/s", "am": "am", "a.m": "am",
+    "pm": "pm", "p.m": "pm", "c": "celsius", "celsius": "celsius", "f": "fahrenheit", "fahrenheit": "fahrenheit",
     "minute": "minute", "min": "minute", "hour": "hour", "hr": "hour", "day": "day", "week": "week",
     "month": "month", "year": "year", "l": "liter", "liter": "liter", "ml": "ml", "mph": "mph", "km/h": "km/h",
-    "gallon": "gallon", "unit": "unit",
+    "km/hr": "km/h", "mi/h": "mph", "mi/hr": "mph", "ft/s": "ft/s", "gallon": "gallon", "unit": "unit",
 }  # fmt: skip
+# Words behind a number that multiply it.
+_FACTORS: Mapping[str, Fraction] = {
+    word: Fraction(factor)
+    for factor, words in {
+        "12": "dozen dozens", "100": "hundred hundreds", "1e3": "thousand thousands", "1e6": "million millions",
+        "1e9": "billion billions", "1e12": "trillion trillions", "1/2": "halves", "1/3": "thirds", "1/4": "fourths",
+        "1/5": "fifths", "1/6": "sixths", "1/7": "sevenths", "1/8": "eighths", "1/9": "ninths", "1/10": "tenths",
+        "1/100": "hundredths", "1e-3": "thousandths", "1e-6": "millionths",
+    }.items()
+    for word in words.split()
+}  # fmt: skip
+# Words that make another number of the one before them, in a way that we do not work out: no unit has one.
+_NO_UNIT = re.compile(
+    rf"\b(?:{'|'.join(_FACTORS)}|quarters?|lakhs?|crores?|than|plus|minus|pi|squared|cubed|factorial|power|[ixyz])\b|"
+    r"\b(?:half|third|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)th)(?= of\b|\W*$)"
+)
+_VARIABLE = re.compile(r"\b(?:[b-z]\b|a$)")
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 _COMMAND = re.compile(rf"\\({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?![A-Za-z])\s*")
 _TEXT = r"\\(?:text(?:bf|it|rm|tt|sf|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|normal)|emph|fbox|boxed|underline)\s*\{"
 _ARGUMENT = r"(\d|\\pi|[a-z])"  # of a \frac that has no braces
+_LAST_ARGUMENT = r"(\d|(?:\\pi|[a-z])(?![A-Za-z]))"  # \frac12x is a half of x
 # Applied in this order.
 _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), spelling)
@@ -57,20 +78,23 @@ _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)(?:,\\!\s*|\{,\}\s*|\\,)(?=\d{3}(?!\d))", ""),
         (r"(?<!\\)\\[,;:! ]|(?<!\\)~", " "),
         (r"\\([%#&])", r"\1"),
+        (r" !=", r"\\ne "),  # n!=6 is a factorial
+        (r"(?<!\\)\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
         (r"\\operatorname\*?\s*\{([A-Za-z]+)\}", r"\\\1 "),
         (r"\\math(?:rm|bf|it|sf|normal)\s*\{([A-Za-z])\}(?!\s*$)|\\math(?:rm|it)\s*\{([ei])\}", r"\1\2"),
         (r",?\s*" + _TEXT + r"\s*(?:and|or|,)\s*\}\s*", ", "),
         (r",?\s+(?:and|or)\s+", ", "),
         (_TEXT, r"\\text{"),
-        (r"\\frac\s*" + _ARGUMENT + r"\s*" + _ARGUMENT + r"(?![A-Za-z])", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*" + _ARGUMENT + r"\s*" + _LAST_ARGUMENT, r"\\frac{\1}{\2}"),
         (r"\\frac\s*" + _ARGUMENT + r"\s*\{", r"\\frac{\1}{"),
         (r"(\\frac\s*\{[^{}]*\})\s*" + _ARGUMENT, r"\1{\2}"),
         (r"(?<![A-Za-z\\])\\?sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r"\\sqrt\s+(\d+)", r"\\sqrt{\1}"),
         (r"\\sqrt\s*(\d|[a-z])", r"\\sqrt{\1}"),
+        (r"\\overline\s*(\d)", r"\\overline{\1}"),
         (r"(?<![A-Za-z\\])pi(?![A-Za-z])", r"\\pi "),
         (r"(?<![A-Za-z\\])(?:infinity|inf|oo)(?![A-Za-z])", r"\\infty "),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\^\s*\{?\s*°\s*\}?", "°"),
+        (r"\^\s*(?:\{\s*(?:\\circ|°)\s*\}|\\circ(?![A-Za-z])|°)", "°"),
         (r"\*\*", "^"),
         (r"\*", r"\\cdot "),
         (r"\^\s*\(([^()]*)\)", r"^{\1}"),
@@ -92,11 +116,15 @@ _GROUPED = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?")
 _RATIO = re.compile(rf"([+-]?)(?:\\frac\{{([+-]?{_DECIMAL})\}}\{{([+-]?{_DECIMAL})\}}|({_DECIMAL})/({_DECIMAL}))")
 _MIXED = re.compile(r"([+-]?\d+)(?: ?\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
 _POWER = re.compile(rf"(?:([+-]?{_DECIMAL})(?:\\cdot ?|[eE](?=[+-]?\d))|([+-]?))(?:10\^\{{([+-]?\d+)\}}|([+-]?\d+))")
+_REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}")
+_MULTIPLIED = re.compile(rf"(.+) ({'|'.join(_FACTORS)})")
 _BASED = re.compile(
     r"(-?[0-9A-Z]+)(?:_\{(?:\\text\{(?:base)?)? ?(\d+)\}?\}| ?\(?(?:base) ?(\d+)\)?)", re.IGNORECASE | re.ASCII
 )
 _CURRENCY = re.compile(rf"([+-]?)(?:US)?([{_MONEY}€£¥₹])\s*([+-]?)(?=[\d.\\])")
-_WRAPPED = re.compile(r"(?<=[^\s{(\[,=])\s*\\text\{([^{}]*)\}\.?(?:\^\{(\d)\})?(?:\\text\{([^{}]*)\})?$")
+_WRAPPED = re.compile(
+    r"(?<=[^\s{(\[,=])\s*(?:°(?=\\text\{ ?[CF]))?\\text\{([^{}]*)\}\.?(?:\^\{(\d)\})?(?:\\text\{([^{}]*)\})?$"
+)
 _SIGN = re.compile(rf"\s*([%°{_MONEY}€£¥₹])\s*([CF]?)$")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # the degrees behind these are an argument's
 _TAIL = re.compile(r"(?<=[\d})])(\s*)([A-Za-z][A-Za-z./ ]*?)(?:\^\{(\d)\})?\.?$")
@@ -120,7 +148,7 @@ def tidy(text: str) -> str:
     if text.count("$") % 2:
         text = re.sub(r"\$(?=\s*-?[\d.])", _MONEY, text, count=1)
     text = text.replace("$", "")
-    text = re.sub(r"^(?:\\[(\[]|[*`\"' ])+|(?:\\[)\]]|[*`\"' .,;:])+$", "", text)
+    text = re.sub(r"^(?:\\[(\[]|[*`\"' ])+|(?:\\[)\]!]|[\\*`\"' .,;:~])+$", "", text)
     text = _SYMBOL.sub(lambda found: _SYMBOLS[found[0]], text)
     text = _COMMAND.sub(lambda found: _COMMANDS[found[1]], text)
     for pattern, spelling in _SPELLINGS:
@@ -135,7 +163,7 @@ def compact(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def number_of(text: str) -> Fraction | None:
-    """The exact value of a tidy numeral: decimal, grouped by thousands, fraction, mixed number, power of ten."""
+    """The exact value of a tidy numeral: decimal, repeating, grouped, fraction, mixed, power of ten, `3 million`."""
     if len(text) > 2 * _LARGEST_EXPONENT:
         return None
     if _PLAIN.fullmatch(text):
@@ -153,6 +181,10 @@ def number_of(text: str) -> Fraction | None:
             return whole - above / below if found[1].startswith("-") else whole + above / below
     if found := _POWER.fullmatch(text):
         return _power_of_ten(found)
+    if found := _REPEATING.fullmatch(text):
+        return _repeating(found)
+    if (found := _MULTIPLIED.fullmatch(text)) and (number := number_of(found[1])) is not None:
+        return number * _FACTORS[found[2]]
     return None
 
 
@@ -166,22 +198,30 @@ def based_numeral(text: str) -> tuple[str, int] | None:
     return (digits, int(base)) if is_numeral else None
 
 
-def split_unit(text: str, *, any_word: bool = False) -> Quantity:
+def split_unit(text: str, *, any_word: bool = False, letter: str = "") -> Quantity:
     """A tidy text without its unit: currency, percent, degrees, `\\text{...}`, a word of the unit table.
 
-    `any_word`: other words behind a number are a unit too (`15 apples`).
+    `any_word`: other words behind a number are a unit too (`15 apples`). What makes another number of it is none
+    (`15 million`, `15 less than x`). A letter is a variable, unless it names the unit `letter`.
     """
     if found := _CURRENCY.match(text):
         rest = split_unit(text[found.end() :], any_word=True).body
         return Quantity((found[1] or found[3]) + rest, _UNITS[found[2]], True)
     if (found := _WRAPPED.search(text)) and found.start():
-        return _quantity(text[: found.start()], f"{found[1]} {found[3] or ''}", found[2])
+        quantity = _quantity(text[: found.start()], f"{found[1]} {found[3] or ''}", found[2])
+        return quantity if quantity.is_known or not _NO_UNIT.search(quantity.unit) else Quantity(text, "", False)
     if (found := _SIGN.search(text)) and found.start() and not _ANGLE.search(text):
         return _quantity(text[: found.start()], f"{found[1]} {found[2]}", None)
     if found := _TAIL.search(text):
         quantity = _quantity(text[: found.start()], found[2], found[3])
-        is_variable = len(found[2]) == 1 and not (found[1] and any_word)
-        if not is_variable and (quantity.is_known or (any_word and number_of(quantity.body) is not None)):
+        is_number = number_of(quantity.body) is not None
+        if len(found[2]) == 1:
+            is_unit = quantity.is_known and quantity.unit == letter
+        elif quantity.is_known:
+            is_unit = is_number or quantity.unit not in ("am", "pm")
+        else:
+            is_unit = not quantity.unit or (any_word and is_number and _is_word(quantity.unit, spaced=bool(found[1])))
+        if is_unit:
             return quantity
     return Quantity(text, "", False)
 
@@ -200,17 +240,33 @@ def words_of(text: str) -> str:
     return " ".join(text.replace("**", "").replace("__", "").replace("~", " ").split())
 
 
+def _is_word(unit: str, *, spaced: bool) -> bool:
+    """Whether what stands behind a number is a word, and not the names of variables. Behind `}` no space is left."""
+    first, _, rest = unit.partition(" ")
+    if first in _UNITS and rest:  # 100g of sugar
+        unit, spaced = rest, True
+    is_word = re.search("[a-z]{3}|[a-z]{2} [a-z]{2}" if spaced else "[a-z]{4}", unit) is not None
+    return is_word and not _NO_UNIT.search(unit) and not _VARIABLE.search(unit)
+
+
 def _quantity(body: str, unit: str, power: str | None) -> Quantity:
-    """`unit` in its one name: `square inches`, `sq in` and `inches^2` are inch^2."""
+    """`unit` in its one name: `square inches`, `sq in` and `inches^2` are inch^2. Factors stay with the number."""
     words = unit.casefold().replace("metre", "meter").replace("litre", "liter").strip(" .").split()
+    body = body.strip()
+    while words and words[0] in _FACTORS:
+        body = f"{body} {words.pop(0)}"
     for name, number in (("square", "2"), ("sq", "2"), ("cubic", "3"), ("cu", "3")):
         if words and words[0].strip(".") == name:
             words, power = words[1:], number
+    if len(words) == 2 and words[1] in ("squared", "cubed"):
+        words, power = words[:1], "2" if words[1] == "squared" else "3"
+    if len(words) == 2 and words[0] in ("°", "deg", "degree", "degrees"):
+        words = words[1:]
     if len(words) == 3 and words[1] == "per":
         words = [f"{words[0]}/{words[2]}"]
     word = " ".join(words)
     name_of = _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
-    return Quantity(body.strip(), (name_of or word) + (f"^{power}" if power else ""), name_of is not None)
+    return Quantity(body, (name_of or word) + (f"^{power}" if power else ""), name_of is not None)
 
 
 def _padded(decimal: str) -> str:
@@ -227,3 +283,10 @@ def _power_of_ten(found: re.Match[str]) -> Fraction | None:
         return None
     value = Fraction(_padded(factor)) if factor else Fraction(-1 if sign == "-" else 1)
     return value * Fraction(10) ** scale
+
+
+def _repeating(found: re.Match[str]) -> Fraction:
+    """`0.1\\overline{6}`: a sixth."""
+    sign, whole, once, again = found.groups()
+    above = int(whole + once + again) - int(whole + once or "0")
+    return Fraction(-above if sign == "-" else above, int("9" * len(again) + "0" * len(once)))
