@@ -85,6 +85,7 @@ RIGHT = {
     "numpy in the tests": ("def halves(xs): return [x / 2 for x in xs]", HALVES),
     "numpy in the program": ("import numpy as np\ndef halves(xs): return np.array(xs) / 2.0", HALVES),
     "stdin": (SUMS_PROGRAM, SUMS),
+    "stdin, indented": (f"  {SUMS_PROGRAM.replace(chr(10), chr(10) + '  ')}", SUMS),
     "stdin, an exit and complaints": (f"import sys\n{SUMS_PROGRAM}\nprint('!', file=sys.stderr)\nexit()", SUMS),
     "stdin and a main": (f"if __name__ == '__main__':\n    {SUMS_PROGRAM.replace(chr(10), chr(10) + '    ')}", SUMS),
     "a method, without its imports": (PAIRS_PROGRAM, PAIRS),

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rmas.eval.extract import final_answer, last_box, marked_answer, said
+from rmas.eval.extract import final_answer, last_box, marked_answer, readings, said
 from rmas.eval.fences import READS_INPUT, defines, find_program
 from rmas.eval.letters import choice_letter, named_letter
 from rmas.eval.notation import split_unit, tidy, words_of
@@ -34,9 +34,8 @@ BOXES = [
     (r"\boxed x", "x"),
     (r"\boxed{12}_7", "12_7"),
     (r"\boxed{12}_{7}", "12_{7}"),
-    (r"\boxed{12", "12"),
     (r"so \boxed{12$." + "\nMore text", "12"),
-    (r"\boxed{1} but \boxed{12", "12"),
+    ("\\boxed{12\n", "12"),
     (r"\boxed{ \boxed{5}", "5"),
     (r"\boxed{ and then a lot of prose follows here \boxed{5}", "5"),
     (r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
@@ -50,6 +49,9 @@ BOXES = [
     (r"\boxed{the whole of the rest of this line is prose", None),
     (r"\boxed{\frac{1}{2", None),
     (r"\boxed{" + "\n\n5", None),
+    (r"\boxed{12", None),  # it may have been cut off in 1234
+    (r"so \boxed{12$.", None),
+    (r"\boxed{1} but \boxed{12", None),
 ]
 
 
@@ -81,6 +83,15 @@ ANSWERS: list[tuple[Format, str, str | None]] = [
     ("math", "<answer> 7 </answer> thanks", "7"),
     ("math", r"<answer>it is \boxed{7}</answer>", "7"),
     ("math", r"\boxed{6} <answer>7</answer>", "7"),
+    ("math", r"<answer>\boxed{7</answer>", "7"),
+    ("math", r"<answer>\boxed{7", None),
+    ("math", "<answer>The answer is $7$.</answer>", "7."),
+    ("math", "<answer>So 3 + 4 = 7</answer>", "3 + 4 = 7"),
+    ("math", "<answer>not 7</answer>", "not 7"),
+    ("math", r"\boxed{\text{about } 7}", "7"),
+    ("math", "The answer is roughly $x = 7$.", "x = 7."),
+    ("math", "Answer:\n- $7$", "7"),
+    ("math", "Answer:\n- 3\n- 4", "- 3"),
     ("math", "The answer is $x = 5$.", "x = 5."),
     ("math", "The final answer is: \\(\\frac{1}{2}\\)", r"\frac{1}{2}"),
     ("math", "Final Answer:\n\\[\n\\frac{1}{2}\n\\]", r"\frac{1}{2}"),
@@ -117,6 +128,13 @@ ANSWERS: list[tuple[Format, str, str | None]] = [
     ("number", "The answer is 7.\nWe check whether the answer is right: 3 + 5 = 8.", "7"),
     ("number", "Answer: 7\nThe answer is correct, since 3 + 4 = 7.", "7"),
     ("number", "Answer: 7\nThe answer is incorrect.", None),
+    ("number", "The answer is approximately 7 apples.", "7"),
+    ("number", "The answer is exactly equal to **7**.", "7"),
+    ("number", "The answer is only Rs. 7.", "7"),
+    ("number", "The answer is about.5", ".5"),
+    ("number", "The answer is less than 7.", "less than 7."),
+    ("number", "<answer>The answer is 7</answer>", "7"),
+    ("number", "<answer>The answer is open</answer>", "The answer is open"),
     ("number", "In the year x2 there are y3", None),
     ("short", "The answer is Paris. It is the capital.", "Paris"),
     ("short", "The answer is J. R. Hartley.", "J. R. Hartley"),
@@ -127,12 +145,27 @@ ANSWERS: list[tuple[Format, str, str | None]] = [
     ("short", "Paris", "Paris"),
     ("short", "It may be Paris.\nOr Rome.", None),
     ("short", "word " * 200, None),
+    ("short", "The answer is Only You.", "Only You"),
+    ("short", "<answer>The answer is Paris.</answer>", "Paris"),
+    ("short", "<answer>So Long</answer>", "So Long"),
     ("exact", "The answer is 42.", "42"),
     ("exact", "The answer is 4...", "4..."),
     ("exact", "Answer: valid\nAnswer: invalid", "invalid"),
     ("exact", "Answer:\n* 1\n* 2", "* 1\n* 2"),
     ("exact", "  a  b  ", "a  b"),
     ("exact", "```text\na\nb\n```", "a\nb"),
+    ("exact", "The answer is **42**.", "**42**"),
+    ("exact", "The answer is **42.**", "**42**"),
+    ("exact", "**Answer: 42**", "42"),
+    ("exact", "**Answer:** 42", "42"),
+    ("exact", "**The answer is 42.**", "42"),
+    ("exact", "**Answer:** **42**", "**42**"),
+    ("exact", "Answer: **42", "**42"),
+    ("exact", "2**3 is 8. Answer: **8**", "**8**"),
+    ("exact", "Answer: 2**3", "2**3"),
+    ("exact", "**Answer:**\na b\nc d", "a b\nc d"),
+    ("exact", "**Answer:**\nx*x\n***", "x*x\n***"),
+    ("exact", "<answer>The answer is 42</answer>", "The answer is 42"),
 ]
 
 
@@ -145,6 +178,25 @@ def test_the_answer_of_a_text(format: Format, text: str, answer: str | None) -> 
 @pytest.mark.parametrize("text", ["", " ", "\n\t", "<think>5", "<think>5</think>  ", r"\boxed{\frac{1}{2"])
 def test_where_nothing_is_said_nothing_is_read(format: Format, text: str) -> None:
     assert final_answer(text, format) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("42", ["42"]),
+        ("**$42$**", ["**$42$**", "$42$", "42"]),
+        ("$$4$$", ["$$4$$", "4"]),
+        (r"\( 4 \)", [r"\( 4 \)", "4"]),
+        ("`a b`", ["`a b`", "a b"]),
+        ("**4** and **2**", ["**4** and **2**"]),
+        ("**42", ["**42"]),
+        ("****", ["****"]),
+        ("$$", ["$$"]),
+        ("", [""]),
+    ],
+)
+def test_marks_around_an_answer_go_in_pairs(text: str, found: list[str]) -> None:
+    assert list(readings(text)) == found
 
 
 def test_a_box_that_cannot_be_read_is_still_the_mark_of_an_answer() -> None:
@@ -187,6 +239,58 @@ NAMES = [
     ("Be careful", None),
     ("C3", None),
     ("I am sure", None),
+    *[
+        (claim, "C")
+        for claim in (
+            r"$\text{C}$",
+            r"\(C\).",
+            r"$\mathbf{(C)}$.",
+            '"C"',
+            '"C".',
+            "“C”",
+            "'C'",
+            "`C`",
+            "[C]",
+            "[C].",
+            '"C!"',
+            "C!",
+            "C;",
+            "$C$ because it is mild",
+            'option "C"',
+            "C (paracetamol)",
+            "C (paracetamol). It is mild.",
+            "C (mild)",
+            "$C$ (paracetamol)",
+            "C rather than A",
+            "C only.",
+            "C = paracetamol",
+            "“paracetamol”.",
+            "{C}",
+            "Answer: C",
+            "The answer is C",
+            "the correct answer is: **C**",
+        )
+    ],
+    *[
+        (claim, None)
+        for claim in (
+            "$C$, $D$",
+            '"C" or "D"',
+            "[C] and [D]",
+            "C (or D)",
+            "C (D)",
+            "C (aspirin)",
+            "C (paracetamol) or A (aspirin)",
+            "C (paracetamol), A (aspirin)",
+            "C = aspirin",
+            "C = D",
+            "A rather long list",
+            "A only child",
+            "The answer is not C",
+            "Answer: a lot",
+            '"C"s',
+        )
+    ],
 ]
 
 
@@ -225,6 +329,29 @@ CHOICES = [
     ("We shall see if (C) is the right answer.", None),
     (r"\boxed{C or D}", None),
     (r"\boxed{42}", None),
+    ("At first sight option A is the best. The answer is $C$.", "C"),
+    ('Option A is the correct answer in children. In adults the answer is "C".', "C"),
+    ("So A\nThe answer is C (paracetamol).", "C"),
+    ("**A**\n\nOn reflection, the answer is $C$.", "C"),
+    ("## Answer\n\nC\n\n## Explanation\n\nA is in use.", "C"),
+    ("**A**\n\nThe answer is *C*.", "C"),
+    ("## Answer\n\nWe look at each.\n\nOption C is correct.", "C"),
+    (r"\boxed C", "C"),
+    (r"\boxed{C (paracetamol)}", "C"),
+    ("The answer is C.\nThe answer is easy to see, since aspirin thins the blood.", "C"),
+    ("**C**\n\nThis answer is supported by the label.", "C"),
+    ("Option C is correct. This option is the only mild one.", "C"),
+    ("Which answer is it? The answer is the mild drug. So option C is correct.", "C"),
+    ("The answer is not A. Option C is correct.", "C"),
+    ("It seems that the answer is A or C. The answer is C.", "C"),
+    ("Option A is the best at first sight. The answer is C or D.", None),
+    ("The answer is C or D. Option A is the best in children.", None),
+    ("**A**\n\nThe answer is $C$ or $D$.", None),
+    ("The answer is A. On reflection, the answer is C or D.", None),
+    ("**A**\n\nThe answer is the mild one.", None),
+    ("So A\nThe answer is C (aspirin).", None),
+    ("A\n\nThe answer is (F).", None),
+    (r"I use \boxed a little later.", None),
 ]
 
 
@@ -267,6 +394,35 @@ PROGRAMS = [
     ("<think>" + ADD, None),
     ("```python\n```", None),
     ("```java\nclass A {}\n```", None),
+    (f"Here is the code: ```python\n{ADD}\n```", ADD + "\n"),
+    (f"Here is `add`: ```python\n{ADD}\n```\nIt adds.", ADD + "\n"),
+    (f"**Solution:** ```python\n{ADD}\n```\nIt adds.", ADD + "\n"),
+    (f"<answer>```python\n{ADD}\n```</answer>", ADD + "\n"),
+    (f"<answer>```\n{ADD}\n```</answer>", ADD + "\n"),
+    (f"Output: ```text\n3\n```\nCode: ```py\n{ADD}\n```\nIt adds.", ADD + "\n"),
+    ("- ```python\n  def add(a, b):\n      return a + b\n  ```\n", "  def add(a, b):\n      return a + b\n"),
+    ("10. ```python\n    def add(a, b): ...\n    ```\nIt adds.", "    def add(a, b): ...\n"),
+    (f"```python\n{ADD}```\n\nThis adds two.", ADD),
+    (f"```python\n{ADD}```</answer>", ADD),
+    (f"```python\n{ADD}\n``` This `add` adds", ADD + "\n"),
+    (f"```python\n{ADD}\n```\nCall ```add(1, 2)```\nand see.", ADD + "\n"),
+    (
+        '```python\ndef f():\n    """So:\n    ```\n    f()\n    ```\n    """\n    return 1\n```\nDone.',
+        'def f():\n    """So:\n    ```\n    f()\n    ```\n    """\n    return 1\n',
+    ),
+    (
+        '```python\ndef f():\n    """So: ```\n    f()\n    ```\n    """\n    return 1\n```\nDone.',
+        'def f():\n    """So: ```\n    f()\n    ```\n    """\n    return 1\n',
+    ),
+    ('```python\ndef f(s):\n    return s.split("```")\n```\nDone.', 'def f(s):\n    return s.split("```")\n'),
+    ('def f(s):\n    return s.split("```")', 'def f(s):\n    return s.split("```")'),
+    (f"```python3.10\n{ADD}\n```", ADD + "\n"),
+    (f"```ipython\n{ADD}\n```", ADD + "\n"),
+    ("```pycon\n>>> def f():\n...     return 1\n...\n>>> f()\n1\n```", "def f():\n    return 1\n\nf()\n"),
+    (f"```pycon\n{ADD}\n```", ADD + "\n"),
+    (f"```pythonic\n{ADD}\n```", None),
+    (f"Here is the code: ```java\n{ADD}\n```\nIt adds.", None),
+    ("Put it between ```python and ``` please.", None),
 ]
 
 
@@ -408,7 +564,7 @@ def test_programs_are_found_in_any_text_in_proportion(wanted: re.Pattern[str] | 
         text = "\n".join(draw.choice(_CODE_PIECES) for _ in range(draw.randrange(30)))
         program = find_program(text, wanted)
         assert program is None or (program.strip() and program.strip() in text)
-    for piece in (*_CODE_PIECES, "input ", "async def ", "def f(", "`", "x", "x = 1\n"):
+    for piece in (*_CODE_PIECES, "input ", "async def ", "def f(", "`", "x", "x = 1\n", "x: ```py", "x```", "> ``"):
         start = time.process_time()
         find_program((piece + "\n") * 10_000 + piece * 10_000, wanted)
         assert time.process_time() - start < 0.5

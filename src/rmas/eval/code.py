@@ -147,7 +147,7 @@ def unpack(blob: str, *, sandbox: Sandbox) -> str:
 def _try_stdin(program: str, tests: CodeTests, sandbox: Sandbox) -> Tried:
     """One run a case. The program has to end with exit code 0."""
     cases = tests.cases
-    text = f"{prelude(program)}\n{program}"
+    text = f"{prelude(program)}\n{dedent(program)}"
     for number, (given, expected) in enumerate(cases, 1):
         limits = _limits(tests.seconds, output_kib=256 + (len(expected) >> 8))
         outcome = sandbox.start(text, stdin=given, limits=limits, packages=_packages(program)).wait()

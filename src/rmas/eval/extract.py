@@ -6,7 +6,7 @@ leaves nothing. Every function takes any text, raises nothing, and needs time in
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from rmas.eval.notation import LONGEST, number_of, split_unit, tidy
@@ -17,11 +17,10 @@ _BRACE = re.compile(
     r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|(-?\d[\d.,/]*(?<![.,/])|[A-Za-z](?![A-Za-z])))?|\\.|[{}]", re.DOTALL
 )
 _BASE = re.compile(r"_(?:\d+|\{\d+\})")  # of a numeral whose digits alone are boxed
-_STATED = re.compile(
-    r"^[#*_ \t]*(?:the )?(?:final |correct |short )?answers?[*_ \t]*$|"
-    r"(?<!to )\banswers?\b[^\n.,:=?!]{0,60}?(?:\b(?:is|are|(?:should|would|must|will) be)\b|[:=])",
-    re.IGNORECASE | re.MULTILINE,
-)
+# A line "Answer"; and what leads from a noun to what is stated, its verb in group 1.
+HEADING = r"^[#*_ \t]*(?:the )?(?:final |correct |short )?answers?[*_ \t]*$"
+SAYS = r"[^\n.,:=?!]{0,60}?(?:\b(is|are|(?:should|would|must|will) be)\b|[:=])"
+_STATED = re.compile(rf"{HEADING}|(?<!to )\banswers?\b{SAYS}", re.IGNORECASE | re.MULTILINE)
 _ASKED = re.compile(
     r"\b(?:whether|if)\s+(?:or\s+not\s+)?"
     r"(?:(?:the|this|that|my|our|your|final|short|correct|right|option|choice|answer)\s+)*\Z",
@@ -29,9 +28,13 @@ _ASKED = re.compile(
 )
 _DENIED = re.compile(r"[^.,;\n]{0,80}?\b(?:no|not|wrong|incorrect|false)\b", re.IGNORECASE)
 _PRAISE = "correct|consistent|verified|confirmed|checked|accurate|plausible|reasonable|sensible"
-_FILLER = re.compile(r"(?:[\s*_:=#]|(?:therefore|thus|simply|just|that|then|now)\b,?)*+", re.IGNORECASE)
-_FILLER_OF_EXACT = re.compile(r"[\s:]*(?:\*\*)?[\s:]*")
-_FILLED_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:\{\s*[^\s}]|-?\d)")
+_WORDS = "therefore|thus|simply|just|that|then|now"
+_HEDGES = "approximately|approx|about|around|roughly|exactly|precisely|only|equal to|a total of"
+_BULLET = r"\n[ \t]*[-•][ \t]+(?![^\n]*\n[ \t]*[-•][ \t])"  # of a list of one
+_HEDGED = re.compile(
+    rf"(?:\\text\w*\{{\s*(?:{_HEDGES})\.?\s*\}}|(?:{_HEDGES})\b\.?)[\s~]*(?=[-+$\\(.\d])", re.IGNORECASE
+)
+_FILLED_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:\{\s*[^\s}]|-?\d|(?!a\s)[A-Za-z](?![A-Za-z]))")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(-?[$€£]?-?[\d.][\d.,]*[ \t]*%?)[ \t]*$", re.MULTILINE)
 _ASIDE = re.compile(r"\s+\([^()]*[A-Za-z]{2}[^()]*\)")
 _BREAK = re.compile(r"(?<=[\w)}\]$%*])\.\s+(?=[A-Z\\$])|,?\s+(?:because|since|which|as shown|so)\b|;\s")
@@ -43,7 +46,9 @@ _SEGMENT = re.compile(
     r"\$\$([^$]+)\$\$|(?<![\\$\d])\$([^$\n]+)(?<!\\)\$|\\\(((?:[^\\]|\\[^()])+)\\\)|\\\[((?:[^\\]|\\[^\[\]])+)\\\]"
 )
 _NUMBER = re.compile(r"(?<![\w.^_])-?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s*%)?(?![\w/])")
+_LEAD = re.compile(r"[\\$({ ]*(?:(?:Rs\b\.?|INR|USD|EUR|GBP|US\$|₹)\s*)?", re.IGNORECASE)
 _PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_PAIRS = (("**", "**"), ("$$", "$$"), ("$", "$"), ("`", "`"), (r"\(", r"\)"), (r"\[", r"\]"))
 _FENCED = re.compile(r"(```+)[\w+-]*\n(.*?)\n?\1", re.DOTALL)
 _BARE = 400  # characters of a line that is only an answer, at most
 _TAIL = 600  # characters at the end, where a closing sentence is looked for
@@ -67,7 +72,7 @@ def final_answer(text: str, format: Format) -> str | None:
     if spoken is None or not spoken.strip():
         return None
     if (marked := marked_answer(spoken)).is_marked:
-        return _kept(marked.text, format)
+        return _kept(_told(marked.text, format), format)
     if hashes := _HASHES.findall(spoken):
         return str(hashes[-1]).strip()
     if (stated := _stated(spoken, format)) is not None:
@@ -85,9 +90,11 @@ class Marked(NamedTuple):
 def marked_answer(text: str) -> Marked:
     """The last box that holds something, in the last `<answer>` where there is one; else that whole `<answer>`."""
     start = text.rfind("<answer>")
-    inside = text if start < 0 else text[start + len("<answer>") :].partition("</answer>")[0]
+    inside, closing = text, ""
+    if start >= 0:
+        inside, closing, _ = text[start + len("<answer>") :].partition("</answer>")
     if _FILLED_BOX.search(inside):
-        return Marked(True, last_box(inside))
+        return Marked(True, last_box(inside + "\n" if closing else inside))
     return Marked(start >= 0, inside.strip() if start >= 0 else None)
 
 
@@ -95,7 +102,7 @@ def last_box(text: str) -> str | None:
     """What is in the last `\\boxed{}` or `\\fbox{}` that holds something.
 
     Braces are balanced; a box around nothing but a box is that box. One that is never closed ends with its line, where
-    that makes a short answer; `\\boxed 5` is a box too.
+    that makes a short answer and another line follows: else the text may have been cut off in it. `\\boxed 5` is a box.
     """
     first = min((at for name in (r"\boxed", r"\fbox") if (at := text.find(name)) >= 0), default=len(text))
     is_open: list[tuple[int, int]] = []  # where a command starts and where its content does; of a plain brace: -1, 0
@@ -116,11 +123,23 @@ def last_box(text: str) -> str | None:
             box = command, mark.end()
     unclosed = max(is_open, default=(-1, 0))
     if unclosed[0] > box[0]:
-        return _short(text[unclosed[1] : unclosed[1] + _BARE + 1].partition("\n")[0].rstrip(" .$"))
+        line, newline, _ = text[unclosed[1] : unclosed[1] + _BARE + 1].partition("\n")
+        return _short(line.rstrip(" .$")) if newline else None
     if box[0] < 0:
         return None
     base = _BASE.match(text, box[1])
     return text[slice(*inside)].strip() + (base[0] if base else "")
+
+
+def readings(text: str) -> Iterator[str]:
+    """`text`, and what is left as the marks around it go, pair by pair: `**$42$**`, `$42$`, `42`."""
+    yield text
+    for opening, closing in _PAIRS:
+        inside = text.removeprefix(opening).removesuffix(closing)
+        is_pair = len(inside) == len(text) - len(opening) - len(closing)
+        if is_pair and inside.strip() and opening not in inside and closing not in inside:
+            yield from readings(inside.strip())
+            return
 
 
 def is_asked(text: str, position: int) -> bool:
@@ -134,7 +153,7 @@ def _stated(text: str, format: Format) -> str | None:
     "Whether the answer is" states none. "The answer is consistent" speaks of one that was stated, and counts where none
     was. Neither holds for a clause that denies: after "whether the answer is correct: no" no earlier answer stands.
     """
-    filler, praised = _FILLER_OF_EXACT if format == "exact" else _FILLER, _PRAISES[format]
+    filler, praised = _FILLERS[format], _PRAISES[format]
     marks = [
         mark
         for mark in reversed(list(_STATED.finditer(text)))
@@ -144,8 +163,27 @@ def _stated(text: str, format: Format) -> str | None:
         skipped = filler.match(text, mark.end())
         rest = text[skipped.end() if skipped else mark.end() :]
         if rest.strip(" .*_\n"):
-            return rest
+            head = text[text.rfind("\n", 0, mark.start()) + 1 : mark.end()]
+            return _closed(head, rest) if format == "exact" else rest
     return None
+
+
+def _closed(head: str, rest: str) -> str:
+    """What is stated behind `head`, its line's beginning, without the mark that ends bold type begun there."""
+    if head.count("**") % 2 == 0:
+        return rest
+    if re.match(r"\*\*[\s:]", rest):
+        return rest[2:].lstrip(" \t\n:")
+    return re.sub(r"\*\*(?=\.?\s*\Z)", "", rest) if rest.count("**") % 2 else rest
+
+
+def _told(inside: str | None, format: Format) -> str | None:
+    """What a tag or a box holds; of a sentence in it, "The answer is 2" or "So 1+1=2", what that states."""
+    if inside is None or format == "exact":
+        return inside
+    if (stated := _stated(inside, format)) is not None:
+        return _STATEMENTS[format](stated) or inside
+    return inside if format == "short" else _OPENING.sub("", inside, count=1) or inside
 
 
 def _kept(answer: str | None, format: Format) -> str | None:
@@ -153,6 +191,8 @@ def _kept(answer: str | None, format: Format) -> str | None:
     if answer is None or format == "exact":
         return answer
     answer = answer.strip().removeprefix("**").removesuffix("**").strip()
+    hedged = None if format == "short" else _HEDGED.match(answer)
+    answer = answer[hedged.end() :] if hedged else answer
     return answer if answer and len(answer) <= LONGEST and "\\boxed" not in answer else None
 
 
@@ -179,9 +219,9 @@ def _first_words(stated: str) -> str:
 def _stated_number(stated: str) -> str | None:
     """The number that the statement begins with, or that its sum comes to."""
     line = _ASIDE.sub("", _first_line(stated).replace("**", "")).strip()
-    claim = line.rpartition("=")[2].strip()
-    found = _NUMBER.match(claim.lstrip("\\$({ "))
-    if found and re.fullmatch(r"[^\d+*/=×^-]*", claim.lstrip("\\$({ ")[found.end() :]):
+    claim = _LEAD.sub("", line.rpartition("=")[2].strip(), count=1)
+    found = _NUMBER.match(claim)
+    if found and re.fullmatch(r"[^\d+*/=×^-]*", claim[found.end() :]):
         return found[0].strip(" ,")
     return _short(line) if re.search(r"\d", line) else None
 
@@ -221,9 +261,9 @@ def _whole_line(text: str) -> str | None:
 
 
 def _stated_exact(stated: str) -> str | None:
-    """The full stop after "the answer is 42." belongs to the sentence."""
+    """The full stop after "the answer is 42." belongs to the sentence, and so does the one in `**42.**`."""
     answer = _whole_exact(stated)
-    return answer if "\n" in answer or answer.endswith("..") else answer.removesuffix(".")
+    return answer if "\n" in answer else re.sub(r"(?<!\.)\.(\*\*)?\Z", r"\1", answer)
 
 
 def _whole_exact(text: str) -> str:
@@ -250,6 +290,17 @@ def _praised(words: str) -> re.Pattern[str]:
     )
 
 
+def _filler(words: str, bullet: str = r"(?!)") -> re.Pattern[str]:
+    """What may stand between "the answer is" and the answer."""
+    return re.compile(rf"(?:{bullet}|[\s*_:=#]|(?:{words})\b(?:[.,](?!\d))?)*+", re.IGNORECASE)
+
+
+_FILLERS: Mapping[Format, re.Pattern[str]] = {
+    "math": _filler(f"{_WORDS}|{_HEDGES}", _BULLET),
+    "number": _filler(f"{_WORDS}|{_HEDGES}", _BULLET),
+    "short": _filler(_WORDS),
+    "exact": re.compile(r"[\s:]*"),
+}
 # What is said of an answer. "Right" and "valid" may be what was asked for, where words are.
 _PRAISES: Mapping[Format, re.Pattern[str]] = {
     "math": _praised(f"{_PRAISE}|right|valid"),

@@ -11,8 +11,13 @@ from typing import NamedTuple
 
 from rmas.eval.extract import said
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n`]*$", re.MULTILINE)
-_PYTHON = ("", "python", "python3", "py", "py3", "python2", "pycon", "code")
+_NO_FENCE = r"(?:[^`\n]|(?<!`)`{1,2}(?!`))*+"
+_FENCE = re.compile(rf"^(?:({_NO_FENCE})(`{{3,}})|([ \t]*)(~{{3,}}))({_NO_FENCE})$", re.MULTILINE)
+_TAG = re.compile(r"[ \t]*([\w+#.-]*)")
+_PYTHON = re.compile(r"(?:i?python[\d.]*|py[\d.]*|pycon|code)?", re.IGNORECASE)
+_ITEM = re.compile(r"[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?")  # what a fence that begins its line may follow
+_PROMPT = re.compile(r"[ \t]*(?:>>>|\.\.\.)(?: |$)")  # of an interpreter
+_DEEPER = 4  # columns: a fence so much further in than the one that opened is part of a docstring
 _DEFINES = re.compile(r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+\w", re.MULTILINE)
 _START = re.compile(r"^(?:async def |def |class |import \w|from [\w.]+ import |@\w|#!)", re.MULTILINE)
 # How a line of a program at the left margin may begin; prose does not begin so.
@@ -25,9 +30,19 @@ _LINE = re.compile(
 READS_INPUT = re.compile(r"\binput[ \t]*\(|\bstdin\b(?![ \t]*=[^=])|\bopen\(0\b")  # what a program of stdin does
 
 
+class _Fence(NamedTuple):
+    """The only fence of a line, `mark`, with what stands before and behind it there."""
+
+    start: int  # of the line, and its end
+    end: int
+    before: str
+    mark: str
+    rest: str
+
+
 class _Block(NamedTuple):
     text: str
-    is_python: bool  # by its tag
+    tag: str
     is_whole: bool
 
 
@@ -42,7 +57,7 @@ def defines(names: Collection[str]) -> re.Pattern[str]:
 def find_program(text: str, wanted: re.Pattern[str] | None = None) -> str | None:
     """The program of an answer, its lines as they stand; None: unparsed.
 
-    Of the Python fences (tagged so, or not tagged), those in which `wanted` is found, where there are any: the last
+    Of the Python blocks (tagged so, or not tagged), those in which `wanted` is found, where there are any: the last
     closed one that defines a function or class, else one that is not closed and does, else the last tagged one, else
     the last. Without a fence: from the first line that is surely code up to the prose behind it, or the whole text
     where its first line is indented or looks like code.
@@ -50,15 +65,16 @@ def find_program(text: str, wanted: re.Pattern[str] | None = None) -> str | None
     spoken = said(text)
     if spoken is None or not spoken.strip():
         return None
-    blocks = [block for block in _blocks(spoken) if block.text.strip()]
-    if not blocks:
-        return None if _FENCE.search(spoken) else _unfenced(spoken)
+    fenced = _blocks(spoken)
+    if not fenced:
+        return _unfenced(spoken)
+    blocks = [block for block in fenced if _PYTHON.fullmatch(block.tag) and block.text.strip()]
     blocks = [block for block in blocks if wanted and wanted.search(block.text)] or blocks
     defining = [block for block in blocks if _DEFINES.search(block.text)]
     for candidates in (
         [block for block in defining if block.is_whole],
         defining,
-        [block for block in blocks if block.is_python and block.is_whole],
+        [block for block in blocks if block.tag and block.is_whole],
         blocks,
     ):
         if candidates:
@@ -67,18 +83,56 @@ def find_program(text: str, wanted: re.Pattern[str] | None = None) -> str | None
 
 
 def _blocks(text: str) -> list[_Block]:
-    """The fences that may be Python, in order; one that is never closed reaches to the end."""
-    blocks, opened, tag, start = [], "", "", 0
-    for mark in _FENCE.finditer(text):
-        if not opened:
-            opened, tag, start = mark[1], mark[2].lower(), mark.end() + 1
-        elif mark[1].startswith(opened) and not mark[2]:
-            if tag in _PYTHON:
-                blocks.append(_Block(text[start : mark.start()], bool(tag), True))
-            opened = ""
-    if opened and tag in _PYTHON:
-        blocks.append(_Block(text[start:], bool(tag), False))
+    """What is fenced, in order; a block that is never closed reaches to the end."""
+    blocks, opened = [], None
+    for found in _FENCE.finditer(text):
+        fence = _Fence(*found.span(), found[1] or found[3] or "", found[2] or found[4], found[5])
+        if opened is None:
+            opened = fence if _opens(fence) else None
+        elif _closes(fence, opened):
+            end = fence.start + len(fence.before) if fence.before.strip() else fence.start
+            blocks.append(_block(opened, text[opened.end + 1 : end], is_whole=True))
+            opened = None
+    if opened is not None:
+        blocks.append(_block(opened, text[opened.end + 1 :], is_whole=False))
     return blocks
+
+
+def _opens(fence: _Fence) -> bool:
+    """A fence that begins its line or a list's item does; behind prose, one with a Python tag or behind a colon."""
+    if _ITEM.fullmatch(fence.before):
+        return True
+    tag = fence.rest.strip()
+    if tag and _PYTHON.fullmatch(tag):
+        return True
+    return fence.before.rstrip()[-1:] in (":", ">", "*") and _TAG.fullmatch(tag) is not None
+
+
+def _closes(fence: _Fence, opened: _Fence) -> bool:
+    """One without a tag does: alone in its line, before prose, or at the end of a line of code."""
+    if not fence.mark.startswith(opened.mark):
+        return False
+    rest, before = fence.rest.strip(), fence.before.rstrip()
+    if before:
+        return not before.endswith(":") and re.fullmatch(r"(?:</\w+>)?", rest) is not None
+    is_tagged = re.match(r"[\w+#]", fence.rest) or (rest and _PYTHON.fullmatch(rest))
+    return not is_tagged and _column(fence) < _column(opened) + _DEEPER
+
+
+def _column(fence: _Fence) -> int:
+    """Of the fence, where it begins its line or a list's item; else of its line."""
+    before = fence.before if _ITEM.fullmatch(fence.before) else fence.before[: -len(fence.before.lstrip())]
+    return len(before.expandtabs(4))
+
+
+def _block(opened: _Fence, text: str, *, is_whole: bool) -> _Block:
+    """Of an interpreter's session, what was typed in."""
+    found = _TAG.match(opened.rest)
+    tag = found[1].lower() if found else ""
+    if tag == "pycon":
+        lines = [(line, _PROMPT.match(line)) for line in text.split("\n")]
+        text = "".join(f"{line[prompt.end() :]}\n" for line, prompt in lines if prompt) or text
+    return _Block(text, tag, is_whole)
 
 
 def _unfenced(text: str) -> str | None:

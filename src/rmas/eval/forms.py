@@ -127,7 +127,7 @@ def _equation(text: str, depth: int) -> Form | None:
     """
     exact, mark, rounded = text.partition(r"\approx")
     if mark:
-        return _form(rounded if _ASKED.fullmatch(exact) else exact, depth + 1)
+        return _form(rounded if not exact.strip() or _ASKED.fullmatch(exact) else exact, depth + 1)
     parts = [part.strip() for part in _split(text, "=")]
     if len(parts) == 1 or not all(parts):
         return None

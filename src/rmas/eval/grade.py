@@ -14,7 +14,7 @@ from string import punctuation
 from typing import Literal, NamedTuple
 
 from rmas.errors import ConfigError, unknown
-from rmas.eval.extract import final_answer
+from rmas.eval.extract import final_answer, readings
 from rmas.eval.lenient import is_accepted
 from rmas.eval.letters import choice_letter, named_letter
 from rmas.eval.maths import equal
@@ -98,11 +98,13 @@ def grade_short(text: str, target: Target) -> Reading:
 
 
 def grade_exact(text: str, target: Target) -> Reading:
-    """The very text, as reasoning-gym's families compare it, white space around it apart."""
+    """The very text, as reasoning-gym's families compare it; white space and marks around it (`**42**`) apart."""
     answer = final_answer(text, "exact")
     if answer is None:
         return Reading("unparsed", None)
-    return Reading(_verdict(answer in [gold.strip() for gold in target.answers]), answer)
+    given, golds = list(readings(answer)), [gold.strip() for gold in target.answers]
+    found = next((reading for reading in given if reading in golds), None)
+    return Reading(_verdict(found is not None), given[-1] if found is None else found)
 
 
 GRADERS: Mapping[Format, Grader] = {
