@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from rmas.eval.notation import LONGEST, number_of, split_unit, tidy
+from rmas.eval.notation import LONGEST, makes_another, number_of, split_unit, tidy
 from rmas.eval.task import Format
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
@@ -221,7 +221,7 @@ def _stated_number(stated: str) -> str | None:
     line = _ASIDE.sub("", _first_line(stated).replace("**", "")).strip()
     claim = _LEAD.sub("", line.rpartition("=")[2].strip(), count=1)
     found = _NUMBER.match(claim)
-    if found and re.fullmatch(r"[^\d+*/=×^-]*", claim[found.end() :]):
+    if found and re.fullmatch(r"[^\d+*/=×^-]*", rest := claim[found.end() :]) and not makes_another(rest):
         return found[0].strip(" ,")
     return _short(line) if re.search(r"\d", line) else None
 
@@ -252,8 +252,10 @@ def _whole_or_last_number(text: str) -> str | None:
     sentence = _last_sentence(text[-_TAIL:])
     bold = [part for part in re.findall(r"\*\*([^*\n]+)\*\*", sentence) if re.search(r"\d", part)]
     claim = bold[0] if len(bold) == 1 else sentence.rpartition("=")[2]
-    numbers = {found.strip(" ,") for found in _NUMBER.findall(claim)}
-    return numbers.pop() if len(numbers) == 1 else None
+    found = list(_NUMBER.finditer(claim))
+    numbers = {mark[0].strip(" ,") for mark in found}
+    is_whole = not any(makes_another(claim[mark.end() :]) for mark in found)
+    return numbers.pop() if len(numbers) == 1 and is_whole else None
 
 
 def _whole_line(text: str) -> str | None:

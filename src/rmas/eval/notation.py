@@ -64,6 +64,11 @@ _NO_UNIT = re.compile(
     rf"\b(?:{'|'.join(_FACTORS)}|quarters?|lakhs?|crores?|than|plus|minus|pi|squared|cubed|factorial|power|[ixyz])\b|"
     r"\b(?:half|third|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)th)(?= of\b|\W*$)"
 )
+_ANOTHER = re.compile(
+    rf"[\s*_]*(?:\\text\{{\s*)?(?!dozens?\b|quarters?\b)(?:(?:more|less|fewer)\s+than\s+[a-z]\b|"
+    rf"(?:and\s+(?:an?\s+|one\s+|two\s+|three\s+)?)?(?:{_NO_UNIT.pattern})|([b-z])(?![\w'./]))",
+    re.IGNORECASE,
+)
 _VARIABLE = re.compile(r"\b(?:[b-z]\b|a$)")
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 _COMMAND = re.compile(rf"\\({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?![A-Za-z])\s*")
@@ -224,6 +229,15 @@ def split_unit(text: str, *, any_word: bool = False, letter: str = "") -> Quanti
         if is_unit:
             return quantity
     return Quantity(text, "", False)
+
+
+def makes_another(words: str) -> bool:
+    """Whether the first of the words behind a number make another number of it: `thousand`, `and a half`, `x`.
+
+    Not `dozen` and `quarters`: who is asked for dozens or coins says so.
+    """
+    found = _ANOTHER.match(words)
+    return found is not None and not (found[1] and found[1].casefold() in _UNITS)
 
 
 def words_of(text: str) -> str:
