@@ -15,6 +15,7 @@ import pytest
 SRC = Path(__file__).parent.parent / "src" / "rmas"
 
 LEVELS = {
+    "canvas": 0,
     "configfile": 0,
     "designs": 0,
     "errors": 0,
@@ -24,6 +25,7 @@ LEVELS = {
     "wholefile": 0,
     "pattern": 1,
     "prompt": 1,
+    "packs": 1,
     "link": 1,
     "backbone": 1,
     "rows": 1,
@@ -46,6 +48,7 @@ LEVELS = {
 }
 # The only imports between components of one level.
 SIDEWAYS = {
+    ("canvas", "errors"),
     ("configfile", "errors"),
     ("configfile", "tomlfile"),
     ("runfolder", "configfile"),
@@ -55,6 +58,7 @@ SIDEWAYS = {
     ("designs", "errors"),
     ("settings", "errors"),
     ("tomlfile", "errors"),
+    ("packs", "prompt"),
     ("system", "checkpoint"),
     ("system", "alignment"),
     ("checkpoint", "alignment"),
@@ -69,12 +73,14 @@ ONLY = {"transformers": {"backbone"}, "peft": {"backbone"}}
 ML = frozenset({"torch", "transformers"})
 HEAVY = ML | {"accelerate", "gguf", "huggingface_hub", "numpy", "peft", "rich", "safetensors", "tokenizers"}
 LIGHT = {
+    "canvas": HEAVY | {"matplotlib"},
     "designs": HEAVY,
     "errors": HEAVY,
     "settings": HEAVY,
     "tomlfile": HEAVY,
     "wholefile": HEAVY,
     "pattern": ML,
+    "packs": ML,
     "prompt": ML,
     "sources": ML,
     "spec": ML,
