@@ -119,7 +119,8 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append({"seconds": 0.0} | json.loads(line))
+            row = dict(json.loads(line))
+            rows.append(row | {"seconds": float(row.get("seconds", 0))})
         except (ValueError, TypeError) as problem:
             raise ConfigError(f"{path}:{number}: no session ({problem}). Delete the line.") from None
     return list({row.get("session", number): row for number, row in enumerate(rows)}.values())

@@ -20,6 +20,7 @@ from rmas.eval.grade import GRADING, Grade
 from rmas.eval.judge import Judge, Judgement, judge_for
 from rmas.eval.machine import Session, versions
 from rmas.eval.record import (
+    SESSIONS,
     Record,
     append_records,
     check_origin,
@@ -121,11 +122,13 @@ def evaluate_into(
     """`evaluate` into the run folder `out`, and write `summary.json`: the result, and all that it depends on.
 
     `facts`: of the solver's system; `device` has the device of each role. What the machine gave is noted after every
-    batch and when the session ends, finished or not.
+    batch and when the session ends, finished or not; a session that asks nothing leaves no note.
     """
-    session = Session(facts.get("device", {}).values())
+    session, is_noted = Session(facts.get("device", {}).values()), not (out / SESSIONS).exists()
 
     def noted(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        nonlocal is_noted
+        is_noted = True
         note_session(out, session.facts())
         if report is not None:
             report(stage, done, total, figures)
@@ -142,8 +145,12 @@ def evaluate_into(
             report=noted,
             origin=_origin(facts),
         )
+    except BaseException:
+        is_noted = True
+        raise
     finally:
-        note_session(out, session.facts())
+        if is_noted:
+            note_session(out, session.facts())
     source = config.data or task.source
     summary = {
         "result": result,
