@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from rmas.eval.extract import final_answer, last_box, marked_answer, readings, said
+from rmas.eval.boxes import last_box
+from rmas.eval.extract import final_answer, marked_answer, readings, said
 from rmas.eval.fences import READS_INPUT, defines, find_program
 from rmas.eval.letters import choice_letter, named_letter
 from rmas.eval.notation import split_unit, tidy, words_of

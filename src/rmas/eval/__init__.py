@@ -5,6 +5,7 @@ questions
     tasks/             the benchmarks, a row each in TASKS
 grades
     grade.py           texts against targets: correct, wrong or unparsed, under two readings
+    boxes.py           what stands in the last box
     extract.py         the answer in a text
     fences.py          the program in a text
     letters.py         the letter that a model chose

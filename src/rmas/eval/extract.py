@@ -9,14 +9,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from rmas.eval.boxes import LONGEST_LINE, PROSE, has_box, last_box, short_line
 from rmas.eval.notation import LONGEST, makes_another, number_of, split_unit, tidy
 from rmas.eval.task import Format
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
-_BRACE = re.compile(
-    r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:(\{)|(-?\d[\d.,/]*(?<![.,/])|[A-Za-z](?![A-Za-z])))?|\\.|[{}]", re.DOTALL
-)
-_BASE = re.compile(r"_(?:\d+|\{\d+\})")  # of a numeral whose digits alone are boxed
 # A line "Answer"; and what leads from a noun to what is stated, its verb in group 1.
 HEADING = r"^[#*_ \t]*(?:the )?(?:final |correct |short )?answers?[*_ \t]*$"
 SAYS = r"[^\n.,:=?!]{0,60}?(?:\b(is|are|(?:should|would|must|will) be)\b|[:=])"
@@ -34,7 +31,6 @@ _BULLET = r"\n[ \t]*[-•][ \t]+(?![^\n]*\n[ \t]*[-•][ \t])"  # of a list of o
 _HEDGED = re.compile(
     rf"(?:\\text\w*\{{\s*(?:{_HEDGES})\.?\s*\}}|(?:{_HEDGES})\b\.?)[\s~]*(?=[-+$\\(.\d])", re.IGNORECASE
 )
-_FILLED_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])[ \t]*(?:\{\s*[^\s}]|-?\d|(?!a\s)[A-Za-z](?![A-Za-z]))")
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(-?[$€£]?-?[\d.][\d.,]*[ \t]*%?)[ \t]*$", re.MULTILINE)
 _ASIDE = re.compile(r"\s+\([^()]*[A-Za-z]{2}[^()]*\)")
 _BREAK = re.compile(r"(?<=[\w)}\]$%*])\.\s+(?=[A-Z\\$])|,?\s+(?:because|since|which|as shown|so)\b|;\s")
@@ -47,10 +43,8 @@ _SEGMENT = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.^_])-?[$€£]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:/\d+)?(?:\s*%)?(?![\w/])")
 _LEAD = re.compile(r"[\\$({ ]*(?:(?:Rs\b\.?|INR|USD|EUR|GBP|US\$|₹)\s*)?", re.IGNORECASE)
-_PROSE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _PAIRS = (("**", "**"), ("$$", "$$"), ("$", "$"), ("`", "`"), (r"\(", r"\)"), (r"\[", r"\]"))
 _FENCED = re.compile(r"(```+)[\w+-]*\n(.*?)\n?\1", re.DOTALL)
-_BARE = 400  # characters of a line that is only an answer, at most
 _TAIL = 600  # characters at the end, where a closing sentence is looked for
 
 
@@ -93,42 +87,9 @@ def marked_answer(text: str) -> Marked:
     inside, closing = text, ""
     if start >= 0:
         inside, closing, _ = text[start + len("<answer>") :].partition("</answer>")
-    if _FILLED_BOX.search(inside):
+    if has_box(inside):
         return Marked(True, last_box(inside + "\n" if closing else inside))
     return Marked(start >= 0, inside.strip() if start >= 0 else None)
-
-
-def last_box(text: str) -> str | None:
-    """What is in the last `\\boxed{}` or `\\fbox{}` that holds something.
-
-    Braces are balanced; a box around nothing but a box is that box. One that is never closed ends with its line, where
-    that makes a short answer and another line follows: else the text may have been cut off in it. `\\boxed 5` is a box.
-    """
-    first = min((at for name in (r"\boxed", r"\fbox") if (at := text.find(name)) >= 0), default=len(text))
-    is_open: list[tuple[int, int]] = []  # where a command starts and where its content does; of a plain brace: -1, 0
-    box, inside = (-1, -1), (-1, -1)  # from, to: the last box with its command, and what it holds
-    for mark in _BRACE.finditer(text, first):
-        if mark[1]:
-            is_open.append((mark.start(), mark.end()))
-        elif mark[2]:
-            box, inside = mark.span(), mark.span(2)
-        elif mark[0] == "{":
-            is_open.append((-1, 0))
-        elif mark[0] == "}" and is_open:
-            command, start = is_open.pop()
-            if command < 0 or mark.start() - start > LONGEST or not text[start : mark.start()].strip():
-                continue
-            if box[0] < start or (text[start : box[0]] + text[box[1] : mark.start()]).strip():
-                inside = start, mark.start()
-            box = command, mark.end()
-    unclosed = max(is_open, default=(-1, 0))
-    if unclosed[0] > box[0]:
-        line, newline, _ = text[unclosed[1] : unclosed[1] + _BARE + 1].partition("\n")
-        return _short(line.rstrip(" .$")) if newline else None
-    if box[0] < 0:
-        return None
-    base = _BASE.match(text, box[1])
-    return text[slice(*inside)].strip() + (base[0] if base else "")
 
 
 def readings(text: str) -> Iterator[str]:
@@ -196,13 +157,6 @@ def _kept(answer: str | None, format: Format) -> str | None:
     return answer if answer and len(answer) <= LONGEST and "\\boxed" not in answer else None
 
 
-def _short(line: str) -> str | None:
-    """A line that may be an answer: short, its braces balanced, not a sentence."""
-    line = line.strip()
-    is_balanced = line.replace("\\{", "").count("{") == line.replace("\\}", "").count("}")
-    return line if line and len(line) <= _BARE and is_balanced and len(_PROSE.findall(line)) <= 3 else None
-
-
 def _first_line(stated: str) -> str:
     """Of a stated answer: its formula with what else is on the line, or its first sentence."""
     stated = stated[:LONGEST]
@@ -223,32 +177,32 @@ def _stated_number(stated: str) -> str | None:
     found = _NUMBER.match(claim)
     if found and re.fullmatch(r"[^\d+*/=×^-]*", rest := claim[found.end() :]) and not makes_another(rest):
         return found[0].strip(" ,")
-    return _short(line) if re.search(r"\d", line) else None
+    return short_line(line) if re.search(r"\d", line) else None
 
 
 def _whole_or_last_formula(text: str) -> str | None:
     """A text of one line that is no sentence; else the formula or value that the closing sentence ends with."""
-    if "\n" not in text and not _VERB.search(text) and (line := _short(_OPENING.sub("", text, count=1))):
+    if "\n" not in text and not _VERB.search(text) and (line := short_line(_OPENING.sub("", text, count=1))):
         return line
     tail = text[-_TAIL:]
     formulas = list(_SEGMENT.finditer(tail))
     if formulas:
         before, after = tail[: formulas[-1].start()], tail[formulas[-1].end() :]
-        is_last = not re.search(r"\d|\n\s*\n\s*\S", after) and len(_PROSE.findall(after)) <= 3
+        is_last = not re.search(r"\d|\n\s*\n\s*\S", after) and len(PROSE.findall(after)) <= 3
         is_alone = not before.strip() or "\n" in before[len(before.rstrip()) :]
         return _formula(formulas[-1]) if is_last and (is_alone or _JOINT.search(before)) else None
     sentence = _last_sentence(tail)
     verbs = list(_VERB.finditer(sentence))
     claim = sentence[verbs[-1].end() :] if verbs else _OPENING.sub("", sentence, count=1)
-    return _short(claim) if re.search(r"[\d\\]", claim) and len(_PROSE.findall(claim)) <= 3 else None
+    return short_line(claim) if re.search(r"[\d\\]", claim) and len(PROSE.findall(claim)) <= 3 else None
 
 
 def _whole_or_last_number(text: str) -> str | None:
     """A text of one line that is a number; else the only number of the closing sentence, or what its sum comes to."""
     if "\n" not in text and (
-        number_of(split_unit(tidy(text), any_word=True).body) is not None or not _PROSE.search(text)
+        number_of(split_unit(tidy(text), any_word=True).body) is not None or not PROSE.search(text)
     ):
-        return _short(text)
+        return short_line(text)
     sentence = _last_sentence(text[-_TAIL:])
     bold = [part for part in re.findall(r"\*\*([^*\n]+)\*\*", sentence) if re.search(r"\d", part)]
     claim = bold[0] if len(bold) == 1 else sentence.rpartition("=")[2]
@@ -259,7 +213,7 @@ def _whole_or_last_number(text: str) -> str | None:
 
 
 def _whole_line(text: str) -> str | None:
-    return text if "\n" not in text and len(text) <= _BARE else None
+    return text if "\n" not in text and len(text) <= LONGEST_LINE else None
 
 
 def _stated_exact(stated: str) -> str | None:
