@@ -46,11 +46,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="time one outer step, ours and the plain way")
     parser.add_argument("--system", help="another system, by name or path; its result file carries the name")
     parser.add_argument("--latent-steps", type=int, help="of all that is measured; default: the config's")
+    parser.add_argument("--worked", action="store_true", help="answers are worked solutions; a result file of its own")
     parser.add_argument("--exact", action="store_true", help="instead: one sample's gradients in float64 too")
     config, arguments = load_config(__file__), parser.parse_args()
     command = {"command": " ".join(["python -m benchmarks.train_step.run", *sys.argv[1:]])}
     given, steps = arguments.system, arguments.latent_steps
     config |= {"system": given} if given else {}
+    config |= {"worked": True} if arguments.worked else {}
     config |= {"latent_steps": steps, "alone_latent_steps": steps} if steps else {}
     if arguments.exact:
         figures = exact(config)
@@ -78,7 +80,8 @@ def main() -> None:
         )
     stage = f"rounds {alone['rounds']}, latent steps {alone['latent_steps']}"
     print(f"{stage}: ours {alone['ours_s']['median']:.2f} s per sample")
-    finish("train_step" if given is None else f"train_step_{Path(given).stem}", command | figures)
+    parts = ["train_step", *([] if given is None else [Path(given).stem]), *(["worked"] if arguments.worked else [])]
+    finish("_".join(parts), command | figures)
 
 
 def measure(config: dict[str, Any]) -> dict[str, Any]:
