@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from rmas.eval.extract import said
 
-_NO_FENCE = r"(?:[^`\n]|(?<!`)`{1,2}(?!`))*+"
+# Not possessive: a possessive group inside a group loses matches in Python 3.11.2.
+_NO_FENCE = r"(?:[^`\n]|(?<!`)`{1,2}(?!`))*"
 _FENCE = re.compile(rf"^(?:({_NO_FENCE})(`{{3,}})|([ \t]*)(~{{3,}}))({_NO_FENCE})$", re.MULTILINE)
 _TAG = re.compile(r"[ \t]*([\w+#.-]*)")
 _PYTHON = re.compile(r"(?:i?python[\d.]*|py[\d.]*|pycon|code)?", re.IGNORECASE)
