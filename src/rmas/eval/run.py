@@ -146,11 +146,10 @@ def evaluate_into(
             origin=_origin(facts),
         )
     except BaseException:
-        is_noted = True
+        note_session(out, session.facts())
         raise
-    finally:
-        if is_noted:
-            note_session(out, session.facts())
+    if is_noted:
+        note_session(out, session.facts())
     source = config.data or task.source
     summary = {
         "result": result,

@@ -127,7 +127,7 @@ def _statement(
         _known(file, f"{key}.{part}", [table.get(part)], methods, "method")
     if table["better"] == table["worse"]:
         raise file.fail(f"{key}.worse", f"{table['worse']} cannot be better than itself. Name another method.")
-    both = [task for task in tasks if {(table["better"], task), (table["worse"], task)} <= set(pairs)]
+    both = [task for task in tasks if all((table[part], task) in pairs for part in ("better", "worse"))]
     wanted = _texts(file, f"{key}.tasks", table.get("tasks", both))
     _known(file, f"{key}.tasks", wanted, tasks, "task")
     for task in wanted:

@@ -9,13 +9,13 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist, mean
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from rmas.eval.finished import Run, load_run
-from rmas.eval.paired import Pairs, pair, paired_difference
+from rmas.eval.paired import Pairs, differences_of, pair, paired_difference
 from rmas.eval.summary import majority
 from rmas.suite.config import Cell, Suite
 from rmas.suite.standing import TRAINED
@@ -86,9 +86,7 @@ def gap(found: Found, method: str, other: str, tasks: Sequence[str]) -> Gap | No
             return None
         difference = paired_difference(pairs)
         parts.append((difference.mean, difference.error))
-        shares += [
-            (mean(ours) - mean(theirs)) / len(pairs[0]) / len(tasks) for ours, theirs in zip(*pairs, strict=True)
-        ]
+        shares += (differences_of(pairs) / len(pairs.first) / len(tasks)).tolist()
     above, error = average(parts)
     return Gap(above, error, sign_p(shares, error))
 
