@@ -10,8 +10,9 @@ from rmas.eval.boxes import last_box
 from rmas.eval.extract import final_answer, marked_answer, readings, said
 from rmas.eval.fences import READS_INPUT, defines, find_program
 from rmas.eval.letters import choice_letter, named_letter
-from rmas.eval.notation import split_unit, tidy, words_of
+from rmas.eval.notation import tidy, words_of
 from rmas.eval.task import Format
+from rmas.eval.units import split_unit
 
 BOXES = [
     (r"\boxed{5}", "5"),

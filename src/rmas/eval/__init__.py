@@ -9,7 +9,8 @@ grades
     extract.py         the answer in a text
     fences.py          the program in a text
     letters.py         the letter that a model chose
-    notation.py        how answers are written: LaTeX, numbers, units, words
+    units.py           units behind numbers
+    notation.py        how answers are written: LaTeX, numbers, words
     forms.py           what kind of object an answer is
     maths.py           strict equality of two mathematical answers
     lenient.py         the rule of the authors' release

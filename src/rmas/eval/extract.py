@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from rmas.eval.boxes import LONGEST_LINE, PROSE, has_box, last_box, short_line
-from rmas.eval.notation import LONGEST, makes_another, number_of, split_unit, tidy
+from rmas.eval.notation import LONGEST, number_of, tidy
 from rmas.eval.task import Format
+from rmas.eval.units import makes_another, split_unit
 
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 # A line "Answer"; and what leads from a noun to what is stated, its verb in group 1.

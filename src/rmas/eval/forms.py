@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from rmas.eval.notation import number_of, split_unit, tidy
+from rmas.eval.notation import number_of, tidy
+from rmas.eval.units import split_unit
 
 Kind = Literal["one", "list", "()", "[]", "(]", "[)", "{}", "union", "matrix", "row", "equation"]
 _BRACKETS: Mapping[str, Kind] = {"()": "()", "[]": "[]", "(]": "(]", "[)": "[)", "{}": "{}"}

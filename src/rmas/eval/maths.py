@@ -19,8 +19,9 @@ from fractions import Fraction
 from typing import NamedTuple, final
 
 from rmas.eval.forms import Form, read_form
-from rmas.eval.notation import LONGEST, Quantity, based_numeral, compact, number_of, split_unit, words_of
+from rmas.eval.notation import LONGEST, based_numeral, compact, number_of, words_of
 from rmas.eval.prover import Prover, shared_prover
+from rmas.eval.units import Quantity, split_unit
 
 _MOST = 50  # items of a list that are compared
 _PROSE = re.compile(r"\\text\{|(?<![\\A-Za-z])[A-Za-z]{5,}")  # math-verify would look for a formula in it

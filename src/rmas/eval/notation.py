@@ -1,4 +1,4 @@
-"""How answers are written: LaTeX or plain maths in one spelling; the numbers, units and words in it. No torch.
+"""How answers are written: LaTeX or plain maths in one spelling; the numbers and words in it. No torch.
 
 `tidy` changes the spelling and never the value. The surprising thing: a comma is kept as it stands, with its space,
 since `1,000` is a number and `1, 2` are two; only what can be nothing else (`{,}`, `,\\!`, a thin space) is taken as
@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
-from typing import NamedTuple
 
 LONGEST = 2000  # characters; no answer is longer
 _LARGEST_EXPONENT = 400  # of ten; a larger one is left to the symbolic comparison and its time limit
-_MONEY = "¤"  # a dollar sign that means dollars
+MONEY = "¤"  # a dollar sign that means dollars
 
 # One character and how we spell it. A spelling that is a command ends in a space.
 _SYMBOLS: Mapping[str, str] = {
@@ -33,23 +32,8 @@ _COMMANDS: Mapping[str, str] = {
     "quad": " ", "qquad": " ", "big": "", "Big": "", "bigg": "", "Bigg": "", "bigl": "", "bigr": "", "Bigl": "",
     "Bigr": "", "biggl": "", "biggr": "", "Biggl": "", "Biggr": "", "rm": "", "bf": "",
 }  # fmt: skip
-# A unit in one of its spellings, in the singular -> its one name. Units that are not here decide nothing.
-_UNITS: Mapping[str, str] = {
-    "%": "%", "percent": "%", "percentage": "%", "pct": "%", "°": "degree", "degree": "degree", "deg": "degree",
-    "radian": "radian", "rad": "radian", _MONEY: "dollar", "dollar": "dollar", "usd": "dollar", "€": "euro",
-    "euro": "euro", "£": "pound", "¥": "yen", "yen": "yen", "₹": "rupee", "rupee": "rupee", "cent": "cent",
-    "mm": "mm", "millimeter": "mm", "cm": "cm", "centimeter": "cm", "m": "m", "meter": "m", "km": "km",
-    "kilometer": "km", "in": "inch", "inch": "inch", "inche": "inch", "ft": "foot", "foot": "foot", "feet": "foot",
-    "yd": "yard", "yard": "yard", "mi": "mile", "mile": "mile", "g": "g", "gram": "g", "kg": "kg", "kilogram": "kg",
-    "mg": "mg", "milligram": "mg", "lb": "lb", "pound": "pound", "ounce": "ounce", "oz": "ounce",
-    "second": "second", "sec": "second", "s": "second", "ms": "ms", "h": "hour", "m/s": "m/s", "am": "am", "a.m": "am",
-    "pm": "pm", "p.m": "pm", "c": "celsius", "celsius": "celsius", "f": "fahrenheit", "fahrenheit": "fahrenheit",
-    "minute": "minute", "min": "minute", "hour": "hour", "hr": "hour", "day": "day", "week": "week",
-    "month": "month", "year": "year", "l": "liter", "liter": "liter", "ml": "ml", "mph": "mph", "km/h": "km/h",
-    "km/hr": "km/h", "mi/h": "mph", "mi/hr": "mph", "ft/s": "ft/s", "gallon": "gallon", "unit": "unit",
-}  # fmt: skip
 # Words behind a number that multiply it.
-_FACTORS: Mapping[str, Fraction] = {
+FACTORS: Mapping[str, Fraction] = {
     word: Fraction(factor)
     for factor, words in {
         "12": "dozen dozens", "100": "hundred hundreds", "1e3": "thousand thousands", "1e6": "million millions",
@@ -59,17 +43,6 @@ _FACTORS: Mapping[str, Fraction] = {
     }.items()
     for word in words.split()
 }  # fmt: skip
-# Words that make another number of the one before them, in a way that we do not work out: no unit has one.
-_NO_UNIT = re.compile(
-    rf"\b(?:{'|'.join(_FACTORS)}|quarters?|lakhs?|crores?|than|plus|minus|pi|squared|cubed|factorial|power|[ixyz])\b|"
-    r"\b(?:half|third|(?:four|fif|six|seven|eigh|nin|ten|hundred|thousand|million)th)(?= of\b|\W*$)"
-)
-_ANOTHER = re.compile(
-    rf"[\s*_]*(?:\\text\{{\s*)?(?!dozens?\b|quarters?\b)(?:(?:more|less|fewer)\s+than\s+[a-z]\b|"
-    rf"(?:and\s+(?:an?\s+|one\s+|two\s+|three\s+)?)?(?:{_NO_UNIT.pattern})|([b-z])(?![\w'./]))",
-    re.IGNORECASE,
-)
-_VARIABLE = re.compile(r"\b(?:[b-z]\b|a$)")
 _SYMBOL = re.compile("|".join(map(re.escape, _SYMBOLS)))
 _COMMAND = re.compile(rf"\\({'|'.join(sorted(_COMMANDS, key=len, reverse=True))})(?![A-Za-z])\s*")
 _TEXT = r"\\(?:text(?:bf|it|rm|tt|sf|normal)?|mbox|hbox|math(?:rm|bf|it|sf|tt|normal)|emph|fbox|boxed|underline)\s*\{"
@@ -122,25 +95,10 @@ _RATIO = re.compile(rf"([+-]?)(?:\\frac\{{([+-]?{_DECIMAL})\}}\{{([+-]?{_DECIMAL
 _MIXED = re.compile(r"([+-]?\d+)(?: ?\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
 _POWER = re.compile(rf"(?:([+-]?{_DECIMAL})(?:\\cdot ?|[eE](?=[+-]?\d))|([+-]?))(?:10\^\{{([+-]?\d+)\}}|([+-]?\d+))")
 _REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\overline\{(\d+)\}")
-_MULTIPLIED = re.compile(rf"(.+) ({'|'.join(_FACTORS)})")
+_MULTIPLIED = re.compile(rf"(.+) ({'|'.join(FACTORS)})")
 _BASED = re.compile(
     r"(-?[0-9A-Z]+)(?:_\{(?:\\text\{(?:base)?)? ?(\d+)\}?\}| ?\(?(?:base) ?(\d+)\)?)", re.IGNORECASE | re.ASCII
 )
-_CURRENCY = re.compile(rf"([+-]?)(?:US)?([{_MONEY}€£¥₹])\s*([+-]?)(?=[\d.\\])")
-_WRAPPED = re.compile(
-    r"(?<=[^\s{(\[,=])\s*(?:°(?=\\text\{ ?[CF]))?\\text\{([^{}]*)\}\.?(?:\^\{(\d)\})?(?:\\text\{([^{}]*)\})?$"
-)
-_SIGN = re.compile(rf"\s*([%°{_MONEY}€£¥₹])\s*([CF]?)$")
-_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # the degrees behind these are an argument's
-_TAIL = re.compile(r"(?<=[\d})])(\s*)([A-Za-z][A-Za-z./ ]*?)(?:\^\{(\d)\})?\.?$")
-
-
-class Quantity(NamedTuple):
-    """A value and what it is counted in. `unit`: a name of the unit table, with a power; other words as they stand."""
-
-    body: str
-    unit: str
-    is_known: bool
 
 
 @lru_cache(maxsize=4096)
@@ -149,9 +107,9 @@ def tidy(text: str) -> str:
     text = " ".join(text[:LONGEST].split())
     if _PLAIN.fullmatch(text):
         return text
-    text = text.replace("\\$", _MONEY)
+    text = text.replace("\\$", MONEY)
     if text.count("$") % 2:
-        text = re.sub(r"\$(?=\s*-?[\d.])", _MONEY, text, count=1)
+        text = re.sub(r"\$(?=\s*-?[\d.])", MONEY, text, count=1)
     text = text.replace("$", "")
     text = re.sub(r"^(?:\\[(\[]|[*`\"' ])+|(?:\\[)\]!]|[\\*`\"' .,;:~])+$", "", text)
     text = _SYMBOL.sub(lambda found: _SYMBOLS[found[0]], text)
@@ -189,7 +147,7 @@ def number_of(text: str) -> Fraction | None:
     if found := _REPEATING.fullmatch(text):
         return _repeating(found)
     if (found := _MULTIPLIED.fullmatch(text)) and (number := number_of(found[1])) is not None:
-        return number * _FACTORS[found[2]]
+        return number * FACTORS[found[2]]
     return None
 
 
@@ -201,43 +159,6 @@ def based_numeral(text: str) -> tuple[str, int] | None:
     digits, base = found[1].upper(), found[2] or found[3]
     is_numeral = re.search(r"\d", digits) and len(base) < 3 and all(int(d, 36) < int(base) for d in digits.strip("-"))
     return (digits, int(base)) if is_numeral else None
-
-
-def split_unit(text: str, *, any_word: bool = False, letter: str = "") -> Quantity:
-    """A tidy text without its unit: currency, percent, degrees, `\\text{...}`, a word of the unit table.
-
-    `any_word`: other words behind a number are a unit too (`15 apples`). What makes another number of it is none
-    (`15 million`, `15 less than x`). A letter is a variable, unless it names the unit `letter`.
-    """
-    if found := _CURRENCY.match(text):
-        rest = split_unit(text[found.end() :], any_word=True).body
-        return Quantity((found[1] or found[3]) + rest, _UNITS[found[2]], True)
-    if (found := _WRAPPED.search(text)) and found.start():
-        quantity = _quantity(text[: found.start()], f"{found[1]} {found[3] or ''}", found[2])
-        return quantity if quantity.is_known or not _NO_UNIT.search(quantity.unit) else Quantity(text, "", False)
-    if (found := _SIGN.search(text)) and found.start() and not _ANGLE.search(text):
-        return _quantity(text[: found.start()], f"{found[1]} {found[2]}", None)
-    if found := _TAIL.search(text):
-        quantity = _quantity(text[: found.start()], found[2], found[3])
-        is_number = number_of(quantity.body) is not None
-        if len(found[2]) == 1:
-            is_unit = quantity.is_known and quantity.unit == letter
-        elif quantity.is_known:
-            is_unit = is_number or quantity.unit not in ("am", "pm")
-        else:
-            is_unit = not quantity.unit or (any_word and is_number and _is_word(quantity.unit, spaced=bool(found[1])))
-        if is_unit:
-            return quantity
-    return Quantity(text, "", False)
-
-
-def makes_another(words: str) -> bool:
-    """Whether the first of the words behind a number make another number of it: `thousand`, `and a half`, `x`.
-
-    Not `dozen` and `quarters`: who is asked for dozens or coins says so.
-    """
-    found = _ANOTHER.match(words)
-    return found is not None and not (found[1] and found[1].casefold() in _UNITS)
 
 
 def words_of(text: str) -> str:
@@ -252,35 +173,6 @@ def words_of(text: str) -> str:
         text = re.sub(r"^\s*\\[(\[]|\\[)\]]\s*$", "", text)
     text = re.sub(r"^\s*\$+([^$]*)\$+\s*$", r"\1", text)
     return " ".join(text.replace("**", "").replace("__", "").replace("~", " ").split())
-
-
-def _is_word(unit: str, *, spaced: bool) -> bool:
-    """Whether what stands behind a number is a word, and not the names of variables. Behind `}` no space is left."""
-    first, _, rest = unit.partition(" ")
-    if first in _UNITS and rest:  # 100g of sugar
-        unit, spaced = rest, True
-    is_word = re.search("[a-z]{3}|[a-z]{2} [a-z]{2}" if spaced else "[a-z]{4}", unit) is not None
-    return is_word and not _NO_UNIT.search(unit) and not _VARIABLE.search(unit)
-
-
-def _quantity(body: str, unit: str, power: str | None) -> Quantity:
-    """`unit` in its one name: `square inches`, `sq in` and `inches^2` are inch^2. Factors stay with the number."""
-    words = unit.casefold().replace("metre", "meter").replace("litre", "liter").strip(" .").split()
-    body = body.strip()
-    while words and words[0] in _FACTORS:
-        body = f"{body} {words.pop(0)}"
-    for name, number in (("square", "2"), ("sq", "2"), ("cubic", "3"), ("cu", "3")):
-        if words and words[0].strip(".") == name:
-            words, power = words[1:], number
-    if len(words) == 2 and words[1] in ("squared", "cubed"):
-        words, power = words[:1], "2" if words[1] == "squared" else "3"
-    if len(words) == 2 and words[0] in ("°", "deg", "degree", "degrees"):
-        words = words[1:]
-    if len(words) == 3 and words[1] == "per":
-        words = [f"{words[0]}/{words[2]}"]
-    word = " ".join(words)
-    name_of = _UNITS.get(word) or _UNITS.get(word.removesuffix("s"))
-    return Quantity(body, (name_of or word) + (f"^{power}" if power else ""), name_of is not None)
 
 
 def _padded(decimal: str) -> str:
