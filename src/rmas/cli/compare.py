@@ -18,6 +18,13 @@ def compare(
         list[str] | None,
         typer.Option("--data", metavar="TASK=PATH", help="Your own copy of a task's data. Repeatable."),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TASK/METHOD",
+            help="Only these cells, and what they need trained: 'gsm8k/*', '*/lora-seed0'. Repeatable.",
+        ),
+    ] = None,
     only_tables: Annotated[bool, typer.Option("--tables", help="Run nothing: write the tables anew.")] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -44,7 +51,7 @@ def compare(
         try:
             with progress() as loading, training_progress() as report:
                 machine = Machine(cache_folder(cache), device, dtype)
-                outcome = run(plan, out, machine, report=report, progress=loading)
+                outcome = run(plan, out, machine, report=report, progress=loading, only=only or ())
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None
     for name, reason in outcome.failed.items():

@@ -6,7 +6,7 @@ from rmas.errors import ConfigError, unknown
 from rmas.eval.judge import JudgeConfig
 from rmas.settings import CONDITIONS, Condition, require, require_latent_steps
 
-FREE = ("jobs",)  # no number depends on it
+FREE = ("jobs", "limit")  # no answer depends on them: a run may grow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,12 @@
 """What is kept of an evaluation: one JSON line a sample, written so that a kill loses at most the batch in flight.
 
 The surprising thing: lines may stand in any order and an unfinished last one may be cut; whoever reads drops it, and a
-sample that stands twice counts once.
+sample that stands twice counts once. A finished run may be packed: its lines in a tenth of the room, for whoever keeps
+many; what writes to it again unpacks it first.
 """
 
 import json
+import lzma
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +18,7 @@ from rmas.eval.grade import Verdict
 from rmas.wholefile import write_whole
 
 SAMPLES, SESSIONS, SUMMARY, ORIGIN = "samples.jsonl", "sessions.jsonl", "summary.json", "origin.json"
+PACKED = f"{SAMPLES}.xz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,43 @@ def rewrite_records(folder: Path, records: Mapping[tuple[str, int], Record]) -> 
     if rows:
         lines = (json.dumps(row, ensure_ascii=False) for row in rows)
         replace_file(folder / SAMPLES, "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8"))
+        (folder / PACKED).unlink(missing_ok=True)
+
+
+def pack_records(folder: Path) -> None:
+    """Put the records of a run that nobody writes to into the packed file. Raises ConfigError."""
+    path = folder / SAMPLES
+    if path.exists():
+        _write_packed(folder / PACKED, path.read_bytes())
+        path.unlink()
+
+
+def _write_packed(path: Path, lines: bytes) -> None:
+    try:
+        write_whole(path, lzma.compress(lines))
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+
+
+def _unpack(folder: Path) -> None:
+    """Put the plain file in the packed one's place, where there is one."""
+    if (folder / PACKED).exists() and not (folder / SAMPLES).exists():
+        text = _lines_of(folder).decode("utf-8", "backslashreplace")
+        replace_file(folder / SAMPLES, text.removesuffix("\n"))
+    (folder / PACKED).unlink(missing_ok=True)
+
+
+def _lines_of(folder: Path) -> bytes:
+    """The whole lines of a run's records, packed or not. Raises ConfigError for a packed file that is damaged."""
+    path = folder / SAMPLES
+    if path.exists() or not (folder / PACKED).exists():
+        return path.read_bytes()[: _whole_size(path)] if path.exists() else b""
+    try:
+        return lzma.decompress((folder / PACKED).read_bytes())
+    except (OSError, lzma.LZMAError) as problem:
+        raise ConfigError(
+            f"{folder / PACKED}: cannot be read ({problem}). Delete it to run its questions again."
+        ) from None
 
 
 def append_records(folder: Path, records: Iterable[Record]) -> None:
@@ -104,6 +144,7 @@ def append_records(folder: Path, records: Iterable[Record]) -> None:
 
     Raises ConfigError where the folder cannot be written.
     """
+    _unpack(folder)
     _append(folder / SAMPLES, [asdict(record) for record in records])
 
 
@@ -134,11 +175,9 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
 def read_records(folder: Path) -> dict[tuple[str, int], Record]:
     """The records of a run by (question id, sample number); none where it has not begun. Raises ConfigError."""
     path = folder / SAMPLES
-    if not path.exists():
-        return {}
     found: dict[tuple[str, int], Record] = {}
     known = {part.name for part in fields(Record)}
-    lines = path.read_bytes()[: _whole_size(path)].decode("utf-8", "backslashreplace").split("\n")[:-1]
+    lines = _lines_of(folder).decode("utf-8", "backslashreplace").split("\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
             table = json.loads(line)

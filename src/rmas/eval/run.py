@@ -1,8 +1,8 @@
 """Evaluation: a solver answers a task's questions in batches, each is graded and written down, and the run goes on.
 
-The surprising thing: batches are cut once, from the whole list of samples sorted by length, whatever was answered
-before. A resumed run asks a batch that is not whole again as it was, so that every answer has the company that it
-would have had, and writes only what is missing.
+The surprising thing: batches are cut once, from stretches of the list of samples sorted by length, whatever was
+answered before. A resumed run asks a batch that is not whole again as it was, so that every answer has the company that
+it would have had, and writes only what is missing. A run that grows leaves its earlier stretches as they were.
 """
 
 import hashlib
@@ -39,6 +39,7 @@ from rmas.eval.votes import ballots
 from rmas.solver import Answer, CheckingSolver, Solver
 from rmas.tools.sandbox import Sandbox
 
+_STRETCH = 4  # batches that are sorted by length together
 _GRADERS = "graders"  # in a run's origin: which version its verdicts are of
 _DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
@@ -198,14 +199,20 @@ def _origin(facts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
-    """Samples of like length together: by length, then by id, so that their order does not matter.
+    """Samples of like length together, within stretches of `_STRETCH` batches; what is left joins the last stretch.
 
-    As few batches as `size` allows, all alike in size to one: a last one of one question would have nobody to shuffle
-    messages with.
+    By length, then by id, so that their order within a stretch does not matter. As few batches as `size` allows, all
+    alike in size to one: a last one of one question would have nobody to shuffle messages with.
     """
-    ordered = sorted(samples, key=lambda sample: (len(sample.question.text), sample.id))
-    count = -(-len(ordered) // size)
-    return [ordered[len(ordered) * i // count : len(ordered) * (i + 1) // count] for i in range(count)]
+    cut: list[list[Sample]] = []
+    length = size * _STRETCH
+    starts = range(0, max(len(samples) // length, 1) * length, length)
+    for start in starts:
+        stretch = samples[start:] if start == starts[-1] else samples[start : start + length]
+        ordered = sorted(stretch, key=lambda sample: (len(sample.question.text), sample.id))
+        count = -(-len(ordered) // size)
+        cut += [ordered[len(ordered) * i // count : len(ordered) * (i + 1) // count] for i in range(count)]
+    return cut
 
 
 def graded(

@@ -12,17 +12,22 @@ from typing import Literal, get_args
 
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import Kind, Question
-from rmas.rows import Row, deal_rows, gym_rows, read_file, read_hub
+from rmas.rows import Row, deal_rows, gym_rows, read_file, read_hub, relay_rows
 from rmas.settings import require
 
 _log = logging.getLogger(__name__)
 
 Format = Literal["math", "number", "choice", "short", "code", "exact"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-GYM, DEAL = "reasoning_gym", "deal"
+GYM, DEAL, RELAY = "reasoning_gym", "deal", "relay"
 
 # Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
-_SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"hf": read_hub, GYM: gym_rows, DEAL: deal_rows}
+_SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {
+    "hf": read_hub,
+    GYM: gym_rows,
+    DEAL: deal_rows,
+    RELAY: relay_rows,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,11 +184,11 @@ def _rows_of(source: str) -> Iterable[Row]:
     if source.endswith((".jsonl", ".json")):
         return read_file(source)
     raise ConfigError(
-        f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder, {GYM}:FAMILY or "
-        f"{DEAL}:FAMILY, or several of them joined by ' + '."
+        f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder, {GYM}:FAMILY, "
+        f"{DEAL}:FAMILY or {RELAY}:FAMILY, or several of them joined by ' + '."
     )
 
 
 def _is_generated(data: str) -> bool:
     """A generator of few items repeats some of them; the first one stays."""
-    return all(source.strip().startswith((f"{GYM}:", f"{DEAL}:")) for source in data.split(" + "))
+    return all(source.strip().startswith((f"{GYM}:", f"{DEAL}:", f"{RELAY}:")) for source in data.split(" + "))

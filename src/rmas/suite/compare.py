@@ -9,10 +9,11 @@ import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-from rmas.errors import ConfigError, RmasError
+from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.code import sandbox_for
 from rmas.eval.config import FREE
 from rmas.eval.record import replace_file
@@ -22,7 +23,7 @@ from rmas.runfolder import CONFIG, claim_folder, has_begun
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
 from rmas.suite.cell import open_cell
-from rmas.suite.config import Cell, Suite, Training, bundle_of
+from rmas.suite.config import Cell, Suite, Training, bundle_of, trainings_of
 from rmas.suite.standing import MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
 from rmas.system import load_system
 from rmas.tomlfile import read_toml
@@ -55,11 +56,14 @@ def compare(
     *,
     report: Report,
     progress: Progress = silent,
+    only: Sequence[str] = (),
 ) -> Outcome:
     """Do all that the suite asks for and `out` lacks. What fails is told in the outcome and in `failed.json`.
 
-    Raises KeyboardInterrupt, and ConfigError where `out` cannot be written; what is finished then stays.
+    `only`: patterns of cells, as `selected` reads them, for a part of a suite a machine. Raises KeyboardInterrupt, and
+    ConfigError where `out` cannot be written or a pattern fits no cell; what is finished then stays.
     """
+    cells = selected(suite, only)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -79,11 +83,11 @@ def compare(
             failed[str(name)] = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
         replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
 
-    for training in suite.trainings:
+    for training in trainings_of(cells):
         with attempt(training.folder):
             _train(training, out, machine, report=report, progress=progress)
     lessons: dict[Path, frozenset[str]] = {}
-    for cell in suite.cells:
+    for cell in cells:
         if cell.training is not None and str(cell.training.folder) in failed:
             failed[str(cell.folder)] = f"{cell.training.folder} failed, so it has no bundle."
             continue
@@ -91,6 +95,19 @@ def compare(
             _evaluate(cell, out, machine, lessons, report=report, progress=progress)
     replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
     return Outcome(tuple(done), failed)
+
+
+def selected(suite: Suite, only: Sequence[str]) -> tuple[Cell, ...]:
+    """The cells whose TASK/METHOD, with -seedN where the method is trained, fits one of `only`; all without any.
+
+    Patterns are those of a shell: `*/lora-seed0`, `gsm8k/*`. Raises ConfigError for one that fits none.
+    """
+    names = [f"{cell.task}/{cell.name}" for cell in suite.cells]
+    for pattern in only:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(f"only: {unknown('cell', pattern, names)}")
+    fits = [not only or any(fnmatchcase(name, pattern) for pattern in only) for name in names]
+    return tuple(cell for cell, is_wanted in zip(suite.cells, fits, strict=True) if is_wanted)
 
 
 def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:

@@ -120,7 +120,12 @@ class Suite:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        return tuple({cell.training.folder: cell.training for cell in self.cells if cell.training is not None}.values())
+        return trainings_of(self.cells)
+
+
+def trainings_of(cells: Sequence[Cell]) -> tuple[Training, ...]:
+    """What has to be trained before `cells`, each once."""
+    return tuple({cell.training.folder: cell.training for cell in cells if cell.training is not None}.values())
 
 
 def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:

@@ -6,6 +6,7 @@ one that was made again differs, and nobody has to read gigabytes to see it.
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 from rmas.errors import ConfigError
@@ -52,6 +53,13 @@ def cell_stands(cell: Cell, out: Path) -> bool:
     if not (folder / SUMMARY).exists():
         return False
     summary, now = json.loads((folder / SUMMARY).read_text(encoding="utf-8")), made_of(cell, out)
+    had, wanted = (limit or math.inf for limit in (summary["config"].get("limit"), cell.config.limit))
+    if had > wanted:
+        raise ConfigError(
+            f"{folder}: holds {had:g} questions, limit is {wanted:g} now. Raise it, or delete the folder."
+        )
+    if had < wanted:
+        return False  # it grows
     if now is not None and summary["system"].get(MADE_OF, now) != now:
         raise ConfigError(f"{folder}: made with another system or bundle than now. Delete the folder to run it anew.")
     return bool(summary.get("graders") == GRADING)  # else it is graded anew

@@ -19,6 +19,7 @@ from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question
 from rmas.rows.deal import deal_rows
 from rmas.rows.gym import gym_rows
+from rmas.rows.relay import relay_rows
 from rmas.rows.stored import Row, read_file, read_hub
 from rmas.settings import require
 from rmas.train.columns import Columns, Texts
@@ -27,8 +28,13 @@ from rmas.train.config import DataConfig
 _log = logging.getLogger(__name__)
 
 # Prefix of a source -> who reads the rest. Whatever has no prefix is a file.
-SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {"deal": deal_rows, "hf": read_hub, "reasoning_gym": gym_rows}
-GENERATED = ("deal", "reasoning_gym")  # their columns are ours: neither mapped nor cut
+SOURCES: Mapping[str, Callable[[str], Iterable[Row]]] = {
+    "deal": deal_rows,
+    "hf": read_hub,
+    "reasoning_gym": gym_rows,
+    "relay": relay_rows,
+}
+GENERATED = ("deal", "reasoning_gym", "relay")  # their columns are ours: neither mapped nor cut
 WINDOW = 16  # batches that are sorted by length together
 
 
@@ -197,7 +203,7 @@ def _read(source: str, config: DataConfig, roles: Sequence[str]) -> list[Example
     else:
         raise ConfigError(
             f"data: {source!r} is no source. Expected a .jsonl or .json file, hf:OWNER/NAME, hf:./folder, "
-            "reasoning_gym:FAMILY or deal:FAMILY, or several of them joined by ' + '."
+            "reasoning_gym:FAMILY, deal:FAMILY or relay:FAMILY, or several of them joined by ' + '."
         )
     if prefix in GENERATED:
         columns = Columns(DataConfig(data=source), roles)
