@@ -1,6 +1,6 @@
 """A small suite: two tasks, two solvers that cost nothing, and how to run one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rmas.suite.compare import Machine, Outcome, compare
@@ -50,8 +50,8 @@ def suite_of(folder: Path, text: str) -> Suite:
     return load_suite(path)
 
 
-def run(suite: Suite, folder: Path) -> Outcome:
-    return compare(suite, folder / "out", Machine(folder / "cache", "cpu", "float32"), report=quiet)
+def run(suite: Suite, folder: Path, *, only: Sequence[str] = ()) -> Outcome:
+    return compare(suite, folder / "out", Machine(folder / "cache", "cpu", "float32"), report=quiet, only=only)
 
 
 def adders(folder: Path) -> Suite:

@@ -18,7 +18,17 @@ from rmas.eval.config import EvalConfig
 from rmas.eval.grade import GRADERS, GRADING, Reading, grade
 from rmas.eval.judge import Judgement
 from rmas.eval.machine import Session
-from rmas.eval.record import SAMPLES, SUMMARY, note_origin, note_session, origin_of, read_records, read_sessions
+from rmas.eval.record import (
+    PACKED,
+    SAMPLES,
+    SUMMARY,
+    note_origin,
+    note_session,
+    origin_of,
+    pack_records,
+    read_records,
+    read_sessions,
+)
 from rmas.eval.run import batches, evaluate, evaluate_into
 from rmas.eval.statistics import estimate
 from rmas.eval.summary import majority, running, summarise
@@ -89,6 +99,39 @@ def test_every_sample_is_answered_graded_and_counted() -> None:
 def test_batches_do_not_depend_on_the_order_of_the_samples() -> None:
     assert batches(SUMS, 4) == batches(SUMS[::-1], 4)
     assert [len(batch) for batch in batches(SUMS, 4)] == [3, 3, 4]  # none is left alone
+
+
+def test_a_run_that_grows_keeps_the_batches_that_it_had() -> None:
+    few, more = [
+        [
+            Sample(id=f"s{n}", question=Question(text="?" * (n * 7 % 13 + 1)), target=Target(answers=("",)))
+            for n in range(m)
+        ]
+        for m in (32, 61)
+    ]
+    assert batches(more, 4)[:8] == batches(few, 4)
+    assert all(3 <= len(batch) <= 4 for batch in batches(more, 4))
+    assert sorted(sample.id for batch in batches(more, 4) for sample in batch) == sorted(sample.id for sample in more)
+
+
+def test_a_packed_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole = evaluate(Adder(), TASK, config(), samples=SUMS)
+    evaluate(Adder(), TASK, config(), samples=SUMS[:4], out=tmp_path)
+    pack_records(tmp_path)
+    assert (tmp_path / PACKED).exists()
+    assert not (tmp_path / SAMPLES).exists()
+    assert len(read_records(tmp_path)) == 4
+    assert evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path) == whole
+    assert len(read_records(tmp_path)) == 10
+    assert not (tmp_path / PACKED).exists()
+
+
+def test_a_packed_run_that_is_damaged_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / PACKED).write_bytes(b"no")
+    with pytest.raises(
+        ConfigError, match=r"samples\.jsonl\.xz: cannot be read .* Delete it to run its questions again\."
+    ):
+        read_records(tmp_path)
 
 
 def test_records_say_what_was_said_and_why(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cli_runner import rmas
 from rmas.backbone import tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
+from rmas.eval.record import SAMPLES, pack_records
 from rmas.eval.run import evaluate_into
 from rmas.eval.tables import NOTHING
 from rmas.spec import SYSTEMS, load_spec
@@ -132,6 +133,55 @@ def test_a_cell_that_fails_stops_no_other(tmp_path: Path) -> None:
     assert outcome.done == ("runs/sums/single", "runs/more/single")
     assert json.loads((tmp_path / "out/failed.json").read_text(encoding="utf-8")) == outcome.failed
     assert "single" in write_overview(suite, tmp_path / "out")["accuracy"].to_markdown()
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ([], ["sums/adder", "more/adder", "sums/half", "more/half"]),
+        (["*/half"], ["sums/half", "more/half"]),
+        (["sums/*", "more/half"], ["sums/adder", "sums/half", "more/half"]),
+    ],
+)
+def test_a_part_of_a_suite_is_chosen_by_patterns(tmp_path: Path, only: list[str], expected: list[str]) -> None:
+    suite = adders(tmp_path)
+    outcome = run(suite, tmp_path, only=only)
+    assert [name.removeprefix("runs/") for name in outcome.done] == expected
+    assert run(suite, tmp_path).failed == {}
+
+
+def test_a_pattern_that_fits_no_cell_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"only: unknown cell 'sums/adders' \(have .*\)\. Did you mean 'sums/adder'\?"
+    ):
+        run(adders(tmp_path), tmp_path, only=["sums/adders"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cell_grows_with_its_limit_and_asks_only_what_is_new(tmp_path: Path) -> None:
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    few = suite_of(tmp_path, text.replace("max_new_tokens = 4", "limit = 4\nmax_new_tokens = 4"))
+    assert run(few, tmp_path).failed == {}
+    more = suite_of(tmp_path, text.replace("max_new_tokens = 4", "limit = 7\nmax_new_tokens = 4"))
+    assert run(more, tmp_path).failed == {}
+    for task in ("sums", "more"):
+        summary = json.loads((tmp_path / f"out/runs/{task}/half/summary.json").read_text(encoding="utf-8"))
+        assert summary["result"]["questions"] == 7
+    few = suite_of(tmp_path, text.replace("max_new_tokens = 4", "limit = 4\nmax_new_tokens = 4"))
+    problem = "holds 7 questions, limit is 4 now. Raise it, or delete the folder."
+    assert problem in run(few, tmp_path).failed["runs/sums/half"]
+
+
+def test_packed_runs_are_read_and_grow_as_plain_ones_do(tmp_path: Path) -> None:
+    suite = adders(tmp_path)
+    assert run(suite, tmp_path).failed == {}
+    tables = write_overview(suite, tmp_path / "out")["accuracy"]
+    for cell in suite.cells:
+        pack_records(tmp_path / "out" / cell.folder)
+    assert not list((tmp_path / "out").rglob(SAMPLES))
+    assert write_overview(suite, tmp_path / "out")["accuracy"] == tables
+    assert run(suite, tmp_path).failed == {}
 
 
 def test_the_overview_has_means_errors_and_paired_tests(tmp_path: Path) -> None:
