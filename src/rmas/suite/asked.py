@@ -22,6 +22,7 @@ says = "Latent and text by rounds"
 methods = ["text-r1", "latent-r1"]
 show = ["accuracy", "seconds", "tokens"]
 against = { latent-r1 = "text-r1" }   # what a gain is a gain over
+tasks = ["sums"]              # default: all that one of them has
 grid = false                  # true: training rounds by rounds instead, and a picture
 """
 
@@ -87,6 +88,7 @@ class Layout(NamedTuple):
     show: tuple[str, ...] = ("accuracy",)
     against: Mapping[str, str] = {}
     is_grid: bool = False
+    tasks: tuple[str, ...] = ()  # empty: all
 
 
 class Asked(NamedTuple):
@@ -114,7 +116,7 @@ def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str],
     statements = tuple(
         _statement(file, name, table, methods, tasks, pairs) for name, table in _table(file, "statements", None).items()
     )
-    layouts = tuple(_layout(file, name, table, methods) for name, table in _table(file, "tables", None).items())
+    layouts = tuple(_layout(file, name, table, methods, tasks) for name, table in _table(file, "tables", None).items())
     return Asked(equal, of, Price(**price) if price else None, statements, layouts)
 
 
@@ -138,9 +140,9 @@ def _statement(
     return Statement(name, says, table["better"], table["worse"], tuple(wanted))
 
 
-def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str]) -> Layout:
+def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str], tasks: Collection[str]) -> Layout:
     key = f"tables.{name}"
-    file.only(table, ("says", "methods", "show", "against", "grid"), prefix=f"{key}.")
+    file.only(table, ("says", "methods", "show", "against", "grid", "tasks"), prefix=f"{key}.")
     if not name.replace("-", "_").isidentifier() or name in OWN_TABLES:
         taken = ", ".join(OWN_TABLES)
         raise file.fail(key, f"its name becomes a file's: use letters, digits, - and _, and none of {taken}.")
@@ -154,7 +156,9 @@ def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str]) -> 
     _known(file, f"{key}.methods", chosen, methods, "method")
     _known(file, f"{key}.show", show, FIGURES, "figure")
     _known(file, f"{key}.against", [*against, *against.values()], methods, "method")
-    return Layout(name, str(table.get("says", name)), tuple(chosen), tuple(show), against, is_grid)
+    wanted = _texts(file, f"{key}.tasks", table["tasks"]) if "tasks" in table else []
+    _known(file, f"{key}.tasks", wanted, tasks, "task")
+    return Layout(name, str(table.get("says", name)), tuple(chosen), tuple(show), against, is_grid, tuple(wanted))
 
 
 def _table(file: TomlFile, key: str, known: Sequence[str] | None) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
 
     A gain of accuracy is in points, with its p; of anything else it is how many times less it takes.
     """
-    tasks = [task for task in suite.tasks if any((method, task) in found for method in layout.methods)]
+    asked = layout.tasks or suite.tasks
+    tasks = [task for task in asked if any((method, task) in found for method in layout.methods)]
     rows: list[dict[str, Any]] = []
     for method in layout.methods:
         for figure in layout.show:
@@ -55,7 +56,8 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
 def grid_of(suite: Suite, layout: Layout, found: Found) -> Grid:
     """Mean accuracy over the tasks that all of the layout's methods have, by rounds in training and at inference."""
     places = {method: place for method in layout.methods if (place := suite.place(method)) is not None}
-    shared = [task for task in suite.tasks if all((method, task) in suite.pairs for method in places)]
+    asked = layout.tasks or suite.tasks
+    shared = [task for task in asked if all((method, task) in suite.pairs for method in places)]
     cells = {}
     for method, place in places.items():
         done = [estimate(list(found[method, task].results.values())) for task in shared if (method, task) in found]
