@@ -101,7 +101,7 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
         ("", "roles: the file words no role"),
         ("roles = 3", ":1: roles: the file words no role"),
         ("[roles]\nsolver = 3", ":2: roles.solver: expected a table, got 3"),
-        ("[rolls.solver]\n", ":1: rolls: unknown key 'rolls' (have roles). Did you mean 'roles'?"),
+        ("[rolls.solver]\n", ":1: rolls: unknown key 'rolls' (have roles, whole). Did you mean 'roles'?"),
         (ROLE + 'sistem = "x"', ":4: roles.solver.sistem: unknown key 'sistem'"),
         ("[roles.solver]\nsystem = 'x'", ":1: roles.solver: expected a text `system` and a list of texts"),
         ("[roles.solver]\nsystem = 3\nsections = ['{question}']", "expected a text `system`"),

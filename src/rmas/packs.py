@@ -1,11 +1,13 @@
 """Prompt packs on disk: a pattern's wording as a TOML file, checked when it is read.
 
 The surprising thing: a brace that belongs to the text is written twice, `{{` or `}}`; everything else in braces is a
-placeholder, and one that is no word of ours is a slot, named after the role whose message it takes.
+placeholder, and one that is no word of ours is a slot, named after the role whose message it takes. A section may be a
+table: `{ text = "…", unless = "solver" }` stands until a message of the solver has come, `after` once it has.
 """
 
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 
 from rmas.errors import PromptError, unknown
@@ -13,6 +15,7 @@ from rmas.prompt import KINDS, PromptPack, RoleText, Section
 from rmas.tomlfile import TomlFile, read_toml
 
 PACKS = Path(__file__).parent / "prompts"
+_CONDITIONS = ("after", "unless")
 
 
 def known_packs() -> list[str]:
@@ -42,8 +45,11 @@ def load_pack(name: str, pattern: str, *, base: Path | None = None) -> PromptPac
                 f'Write one and name it in the system file: prompts = "{pattern}_prompts.toml".'
             )
     file = read_toml(path, PromptError)
-    file.only(file.table, ("roles",))
-    return PromptPack(name=name, path=path, tasks=_tasks(tasks), roles=_roles(file))
+    file.only(file.table, ("roles", "whole"))
+    whole = file.table.get("whole", False)
+    if not isinstance(whole, bool):
+        raise file.fail("whole", f"expected true or false, got {whole!r}.")
+    return PromptPack(name=name, path=path, tasks=_tasks(tasks), roles=_roles(file, whole), whole=whole)
 
 
 def _tasks(file: TomlFile) -> dict[str, dict[str, str]]:
@@ -56,7 +62,7 @@ def _tasks(file: TomlFile) -> dict[str, dict[str, str]]:
     return file.table
 
 
-def _roles(file: TomlFile) -> dict[tuple[str, str], RoleText]:
+def _roles(file: TomlFile, whole: bool) -> dict[tuple[str, str], RoleText]:
     roles = file.table.get("roles")
     if not isinstance(roles, dict) or not roles:
         raise file.fail("roles", "the file words no role. Add a table [roles.NAME] with system and sections.")
@@ -65,40 +71,56 @@ def _roles(file: TomlFile) -> dict[tuple[str, str], RoleText]:
         key = f"roles.{role}"
         file.only(table, ("system", "sections", "tasks"), prefix=f"{key}.")
         file.only(table.get("tasks", {}), KINDS, prefix=f"{key}.tasks.")
-        base = _role_text(file, key, table)
+        base = _role_text(file, key, table, whole)
         for kind in KINDS:
             own = table.get("tasks", {}).get(kind, {})
             file.only(own, ("system", "sections"), prefix=f"{key}.tasks.{kind}.")
-            texts[role, kind] = _role_text(file, f"{key}.tasks.{kind}", {**table, **own})
+            texts[role, kind] = _role_text(file, f"{key}.tasks.{kind}", {**table, **own}, whole)
             if sorted(texts[role, kind].slots) != sorted(base.slots):
                 raise file.fail(f"{key}.tasks.{kind}", f"its slots {texts[role, kind].slots} differ from {base.slots}.")
     return texts
 
 
-def _role_text(file: TomlFile, key: str, table: Mapping[str, object]) -> RoleText:
+def _role_text(file: TomlFile, key: str, table: Mapping[str, object], whole: bool) -> RoleText:
     system, sections = table.get("system"), table.get("sections")
     if not isinstance(system, str) or not isinstance(sections, list) or not sections:
         raise file.fail(key, "expected a text `system` and a list of texts `sections`.")
-    text = RoleText(system.strip(), tuple(_section(file, key, section) for section in sections))
-    names = [name for section in text.sections for name in section.names]
-    if names.count("question") != 1:
-        raise file.fail(key, f"{{question}} must stand exactly once, stands {names.count('question')} times.")
-    for section in text.sections:
+    parsed = tuple(_section(file, key, section, whole) for section in sections)
+    text = RoleText(system if whole else system.strip(), parsed)
+    names = [name for section in parsed for name in section.names]
+    for section in parsed:
         optional = [name for name in section.names if name not in ("question", "brief", "answer")]
         if len(optional) > 1 or (optional and "question" in section.names):
             raise file.fail(key, f"the section with {optional} must hold one slot and no {{question}}: split it.")
     for name in text.slots:
         if names.count(name) > 1:
             raise file.fail(key, f"slot {{{name}}} stands {names.count(name)} times. Keep one.")
+    _check_conditions(file, key, text)
     return text
 
 
-def _section(file: TomlFile, key: str, section: object) -> Section:
-    if not isinstance(section, str):
-        raise file.fail(key, f"a section must be a text, got {section!r}.")
-    parts = re.split(r"(?<!\{)\{(\w+)\}(?!\})", section.strip())
+def _check_conditions(file: TomlFile, key: str, text: RoleText) -> None:
+    """Refuse a condition on no slot, and a question that does not stand exactly once whatever messages have come."""
+    sources = {name for section in text.sections for name in (section.after, section.unless) if name}
+    for name in sorted(sources - set(text.slots)):
+        raise file.fail(key, f"a section depends on {name!r}, which has no slot here (have {list(text.slots)}).")
+    for chosen in (some for size in range(len(sources) + 1) for some in combinations(sorted(sources), size)):
+        stand = [section for section in text.sections if section.stands(frozenset(chosen), {"context": ""})]
+        if (times := sum(section.names.count("question") for section in stand)) != 1:
+            when = f" once {' and '.join(chosen)} wrote" if chosen else ""
+            raise file.fail(key, f"{{question}} must stand exactly once, stands {times} times{when}.")
+
+
+def _section(file: TomlFile, key: str, section: object, whole: bool) -> Section:
+    given = {"text": section} if isinstance(section, str) else section
+    known = ("text", *_CONDITIONS)
+    if not isinstance(given, dict) or not all(isinstance(given.get(name, ""), str) for name in known):
+        raise file.fail(key, f"a section must be a text, got {section!r}. A table holds texts: {', '.join(known)}.")
+    file.only(given, known, prefix=f"{key}.sections.")
+    text = str(given.get("text", ""))
+    parts = re.split(r"(?<!\{)\{(\w+)\}(?!\})", text if whole else text.strip())
     texts = [part.replace("{{", "\0").replace("}}", "\1") for part in parts[::2]]
     if any("{" in text or "}" in text for text in texts):
-        raise file.fail(key, f"a lone brace in {section!r}. Write {{{{ or }}}} for a brace itself.")
+        raise file.fail(key, f"a lone brace in {text!r}. Write {{{{ or }}}} for a brace itself.")
     parts[::2] = [text.replace("\0", "{").replace("\1", "}") for text in texts]
-    return Section(tuple(parts))
+    return Section(tuple(parts), **{name: given[name] for name in _CONDITIONS if name in given})

@@ -9,6 +9,7 @@ a question.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, get_args
 
@@ -66,9 +67,25 @@ class Prompt:
 
 
 class Section(NamedTuple):
-    """One paragraph of a template, as literal text and placeholders: `("", "Task: ", "question", "")` alternate."""
+    """One paragraph of a template, as literal text and placeholders: `("", "Task: ", "question", "")` alternate.
+
+    `after` and `unless` name a source: the paragraph stands only once, or only until, a message of it has come.
+    """
 
     parts: tuple[str, ...]
+    after: str = ""
+    unless: str = ""
+
+    def __repr__(self) -> str:  # a system's digest stands on it: what is left at its default is left out
+        given = "".join(f", {name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True) if value)
+        return f"Section(parts={self.parts!r}{given})"
+
+    def stands(self, filled: frozenset[str], words: Mapping[str, str]) -> bool:
+        """Whether it is part of a prompt in which the slots of `filled` hold messages."""
+        slots = [name for name in self.names if name not in _WORDS]
+        if not all(name in filled for name in slots) or ("context" in self.names and not words["context"]):
+            return False
+        return (not self.after or self.after in filled) and self.unless not in filled
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,7 +127,8 @@ class ChatTokenizer(Protocol):
 class PromptPack:
     """The wording of one pattern: per task kind two texts (`brief`, `answer`), per role and kind a RoleText.
 
-    `holders`: the role whose private context a role is told, where that is not its own name.
+    `holders`: the role whose private context a role is told, where that is not its own name. `whole`: sections stand
+    side by side as they are written, and what lies between two slots is tokenised in one piece, template and all.
     """
 
     name: str
@@ -118,6 +136,7 @@ class PromptPack:
     tasks: Mapping[str, Mapping[str, str]]
     roles: Mapping[tuple[str, str], RoleText]
     holders: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
 
     def slots(self, role: str) -> tuple[str, ...]:
         """The sources whose messages `role` has a place for, in the order of the prompt."""
@@ -128,24 +147,29 @@ class PromptPack:
         text = self.roles[role, question.kind]
         told = question.context.get(self.holders.get(role, role), "")
         words = {"question": question.text, "context": told, **self.tasks[question.kind]}
-        content = _join(text.sections, words, filled)
-        return _tokenize(text.system, content, tokenizer, cue=f"{role.capitalize()}:")
+        cue = f"{role.capitalize()}:"
+        if self.whole and not any(_spells_control(words[name], tokenizer) for name in ("question", "context")):
+            return _tokenize_whole(text, words, tokenizer, filled=filled, cue=cue)
+        content = _join(text.sections, words, filled, "" if self.whole else "\n\n")
+        return _tokenize(text.system, content, tokenizer, cue=cue)
 
 
-def _join(sections: Sequence[Section], words: Mapping[str, str], filled: frozenset[str]) -> list[str | Slot | None]:
+def _join(
+    sections: Sequence[Section], words: Mapping[str, str], filled: frozenset[str], between: str
+) -> list[str | Slot | None]:
     """Sections to texts and slots. One None marks where the part that never changes between rounds ends."""
     content: list[str | Slot | None] = []
     gap = ""
     for section in sections:
         slots = [name for name in section.names if name not in _WORDS]
-        if slots and None not in content:
+        if (slots or section.after or section.unless) and None not in content:
             content.append(None)
-        if not all(name in filled for name in slots) or ("context" in section.names and not words["context"]):
+        if not section.stands(filled, words):
             continue
         content.append(gap + section.parts[0])
         for name, text in zip(section.parts[1::2], section.parts[2::2], strict=True):
             content += [Slot(name) if name in slots else words[name], text]
-        gap = "\n\n"
+        gap = between
     return content
 
 
@@ -157,7 +181,8 @@ class Frame(NamedTuple):
     after: list[int]
 
 
-_SYSTEM, _USER = "\ue000system\ue001", "\ue000user\ue001"  # private-use stand-ins: no template contains them
+_MARK = "\ue000"  # private-use stand-ins: no template contains them
+_SYSTEM, _USER = f"{_MARK}system\ue001", f"{_MARK}user\ue001"
 
 
 def _tokenize(system: str, content: Sequence[str | Slot | None], tokenizer: ChatTokenizer, *, cue: str) -> Prompt:
@@ -200,6 +225,57 @@ def _frame(tokenizer: ChatTokenizer, cue: str) -> Frame:
         return Frame(*(tokenizer.encode_template(part) for part in (before, between, after)))
     before, after = _cut(tokenizer.template(None, _USER) or "", _USER)  # no system role: the user's turn carries it
     return Frame(tokenizer.encode_template(before), None, tokenizer.encode_template(after))
+
+
+def _tokenize_whole(
+    text: RoleText, words: Mapping[str, str], tokenizer: ChatTokenizer, *, filled: frozenset[str], cue: str
+) -> Prompt:
+    """As released: the conversation rendered to one string, cut at its slots, each piece tokenised in one go.
+
+    A token can reach over the end of a section, so the head is what the ids of all choices of filled slots share.
+    """
+    choices = [frozenset(chosen) for size in range(len(text.slots) + 1) for chosen in combinations(text.slots, size)]
+    drafts = {choice: _pieces(text, words, tokenizer, filled=choice, cue=cue) for choice in choices}
+    starts = [first for first, *_ in drafts.values() if not isinstance(first, Slot)]
+    low, high = min(starts), max(starts)
+    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+    first, *rest = drafts[filled & frozenset(text.slots)]
+    assert not isinstance(first, Slot), "there is text before a slot"
+    return Prompt(first[:length], tuple(part for part in (first[length:], *rest) if part))
+
+
+def _pieces(
+    text: RoleText, words: Mapping[str, str], tokenizer: ChatTokenizer, *, filled: frozenset[str], cue: str
+) -> list[Segment]:
+    """The ids between the slots, and the slots."""
+    content = [piece for piece in _join(text.sections, words, filled, "") if piece is not None]
+    marks = {piece: f"{_MARK}{piece.source}\ue001" for piece in content if isinstance(piece, Slot)}
+    user = "".join(marks[piece] if isinstance(piece, Slot) else piece for piece in content)
+    rest, bos = _conversation(text.system, user, tokenizer, cue)
+    segments: list[Segment] = []
+    for slot, mark in marks.items():
+        before, rest = _cut(rest, mark)
+        segments += [(*bos, *tokenizer.encode_template(before)), slot]
+        bos = []
+    return [*segments, (*bos, *tokenizer.encode_template(rest))]
+
+
+def _conversation(system: str, user: str, tokenizer: ChatTokenizer, cue: str) -> tuple[str, list[int]]:
+    """Both texts in the chat template, and the ids that a model without one has in front of plain text."""
+    try:
+        rendered = tokenizer.template(system, user)
+    except PromptError:
+        rendered = ""
+    if rendered is None:
+        return f"{system}\n\n{user}\n\n{cue}", tokenizer.bos
+    if system.strip() not in rendered or not rendered:  # no system role: the user's turn carries it
+        rendered = tokenizer.template(None, f"{system}\n\n{user}") or ""
+    return rendered, []
+
+
+def _spells_control(text: str, tokenizer: ChatTokenizer) -> bool:
+    """Whether a text that someone wrote must be tokenised on its own, so that it stays text."""
+    return _MARK in text or tokenizer.encode_template(text) != tokenizer.encode_text(text)
 
 
 def _cut(rendered: str, mark: str) -> tuple[str, str]:

@@ -87,7 +87,12 @@ class SystemSpec:
         manifest = None if self.links is None else self.links.parent / "manifest.json"
         parts = {
             "pattern": [self.pattern.schedule, [str(edge) for edge in self.pattern.edges], self.pattern.answerer],
-            "words": [self.pack.tasks, sorted(map(repr, self.pack.roles.items())), dict(self.pack.holders)],
+            "words": [
+                self.pack.tasks,
+                sorted(map(repr, self.pack.roles.items())),
+                dict(self.pack.holders),
+                *(["whole"] if self.pack.whole else []),
+            ],
             "models": {role: entry.told for role, entry in self.roles.items()},
             "outer": {str(edge): design for edge, design in self.outer.items()},
             "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],

@@ -51,7 +51,10 @@ class Heads:
         self._states: dict[tuple[str, bool], tuple[State, bool]] = {}
 
     def state(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, cached: bool = True) -> State | None:
-        """The state after the heads of `prompts`; None where what follows would leave a gap that the family minds."""
+        """The state after the heads of `prompts`; None where there are none, or where what follows would leave a gap
+        that the family minds."""
+        if not all(prompt.head for prompt in prompts):
+            return None
         cached = _may_cache(agent.backbone, cached)
         bodies = [_body_length(prompt, inbox, row) for row, prompt in enumerate(prompts)]
         may_gap = self._may_gap(agent.backbone, max(len(prompt.head) for prompt in prompts) + max(bodies))
