@@ -250,6 +250,23 @@ def test_a_selected_or_repeated_state_goes_on_as_its_rows(model: HFBackbone, cac
     assert torch.equal(model.extend(state, step_B1D)[0], expected)  # neither touched the state they came from
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_joined_states_go_on_as_each_of_them_alone(model: HFBackbone, cached: bool) -> None:
+    """Of unequal lengths and rows, one with padding of its own, shorter and longer than the sliding window."""
+    padded, mask_BL = left_padded(model)
+    parts = [read(model, noise(1, length, model.dim, seed=length), cached=cached)[1] for length in (7, 30, 15)]
+    parts.insert(1, read(model, padded, mask_BL, cached=cached)[1])
+    joined = parts[0].join(parts[1:])
+    steps = [noise(B if number == 1 else 1, 1, model.dim, seed=number) for number in range(len(parts))]
+    for _ in range(3):
+        pairs = [model.extend(state, step) for state, step in zip(parts, steps, strict=True)]
+        h_B1D, joined = model.extend(joined, torch.cat(steps))
+        assert_close(h_B1D, torch.cat([h for h, _ in pairs]), tolerance(family(model)))
+        steps, parts = [0.1 * h for h, _ in pairs], [state for _, state in pairs]
+    assert joined.length == 33
+    assert model.extend(parts[0].join([]), steps[0])[1].length == parts[0].length + 1
+
+
 def test_the_empty_state_can_be_repeated(model: HFBackbone) -> None:
     x_BLD = noise(B, L, model.dim)
     for cached in (True, False):

@@ -23,6 +23,9 @@ class State(Protocol):
     def select(self, rows: Sequence[int]) -> Self:
         """These rows, in this order."""
 
+    def join(self, others: Sequence[Self]) -> Self:
+        """Its rows and those of others of its kind, one below the other; what is shorter is padded on the left."""
+
 
 class Backbone(Protocol):
     """A frozen causal language model."""
