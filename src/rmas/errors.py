@@ -9,6 +9,7 @@
     ├── BackboneError    a model: unknown, or not usable  (ValueError)
     ├── SourceError      weights: missing, altered, no room on disk
     ├── CheckpointError  a bundle: broken, or made for other backbones
+    ├── ToolError        a tool: no key, no corpus, a service that cannot be reached
     └── NumericsError    a latent that is not finite
 
 The command line prints the message on one line and leaves with exit code 2.
@@ -54,6 +55,10 @@ class SourceError(RmasError):
 
 class CheckpointError(RmasError):
     """A bundle that is broken or belongs to other backbones."""
+
+
+class ToolError(RmasError):
+    """A tool that cannot be had: no key, no corpus, a service that cannot be reached."""
 
 
 class NumericsError(RmasError):

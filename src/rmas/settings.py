@@ -28,11 +28,42 @@ DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolConfig:
+    """Which tools the answerer has, and what one answer may use of them. No key stands here.
+
+    names         rows of `rmas.tools.TOOLS`; none: no tools
+    search        who searches: a row of `rmas.tools.PROVIDERS`
+    corpus        what the provider of that name searches: a folder of .txt, .md and .jsonl files
+    calls         that an answer may make
+    tokens        of results that it may read; fewer where its context has no room for them
+    seconds       that its calls may take together; one that is under way is finished
+    call_seconds  that one call of python may take
+    chars         of one result, at most
+    """
+
+    names: tuple[str, ...] = ()
+    search: str = "corpus"
+    corpus: str | None = None
+    calls: int = 5
+    tokens: int = 4096
+    seconds: float = 60.0
+    call_seconds: float = 10.0
+    chars: int = 4000
+
+    def __post_init__(self) -> None:
+        for name in ("calls", "tokens", "chars"):
+            require(vars(self)[name] >= 1, f"tools: {name}", vars(self)[name], "1 or more")
+        for name in ("seconds", "call_seconds"):
+            require(0 < vars(self)[name] < float("inf"), f"tools: {name}", vars(self)[name], "more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a system is run. None: what the system's file says. `message_tokens`: the text channel's cap per message.
 
     `control`: what is done to its messages; `alone`: nobody thinks, and the answerer speaks with empty slots.
     `answerer`: a system, such as a bundle of `rmas train agent`, whose answerer takes the place of the system's own.
+    `tools`: what the answerer may call; without names, nothing.
     """
 
     rounds: int | None = None
@@ -41,6 +72,7 @@ class RunConfig:
     message_tokens: int | None = None
     control: Condition = "none"
     answerer: str | None = None
+    tools: ToolConfig | None = None
     batch_size: int = 16
 
     def __post_init__(self) -> None:

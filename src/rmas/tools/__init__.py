@@ -1,5 +1,9 @@
-"""Tools: running code that nobody has read.
+"""Tools: what an answerer may call while it writes, and running code that nobody has read.
 
+toolbox.py      TOOLS, PROVIDERS, open_tools: the tools by name, ready to be called
+tool.py         Tool, Result: a text in, a result out
+python.py       a notebook's cell in the sandbox; notebook.py runs inside
+search.py       a query to a provider: corpus.py over passages.py, without a network, or web.py
 sandbox.py      Sandbox, find_sandbox: a program in, its outcome out
 process.py      Limits, Outcome, Process: a program under way, its clock and its output
 bubblewrap.py   the isolated way to start one; bare.py the unsafe one
@@ -10,5 +14,19 @@ inside.py       the first process of the sandbox: sets the limits, runs the prog
 
 from rmas.tools.process import Limits, Outcome, Process
 from rmas.tools.sandbox import Sandbox, find_sandbox
+from rmas.tools.tool import Result, Tool
+from rmas.tools.toolbox import PROVIDERS, TOOLS, Toolbox, open_tools
 
-__all__ = ["Limits", "Outcome", "Process", "Sandbox", "find_sandbox"]
+__all__ = [
+    "PROVIDERS",
+    "TOOLS",
+    "Limits",
+    "Outcome",
+    "Process",
+    "Result",
+    "Sandbox",
+    "Tool",
+    "Toolbox",
+    "find_sandbox",
+    "open_tools",
+]
