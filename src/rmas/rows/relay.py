@@ -1,9 +1,10 @@
 """The relay, in words: each agent holds one list, and only all lists together, gone through in turn, give the answer.
 
-`relay:places`: the first role knows in which city everyone is and who it starts with, the second which colour each city
-has, the third for whom each colour is. One round leads from a person to a person, so `rounds` go three look-ups each.
-`form=split` gives each role its list as private context, and everyone the same question; `form=whole` is the twin with
-all lists in the question; `form=step` is the last role's look-up alone, for an agent that is trained on its own.
+`relay:places`: the first role knows in which city everyone is, the second which colour each city has, the third for whom
+each colour is. One round leads from a person to a person, so `rounds` go three look-ups each. `form=split` gives each
+role its list as private context; the question is the name that it starts with, and what to do with a name stands in
+each role's prompt. `form=whole` is the twin with all lists in the question, which says what is asked; `form=step` is the
+last role's look-up alone, for an agent that is trained on its own.
 """
 
 import json
@@ -70,8 +71,8 @@ RELAYS: Mapping[str, tuple[Leg, ...]] = {
                 "Dublin",
                 "Oslo",
             ],
-            say="{} is {}.",
-            ask="Answer with the colour alone. Which colour is: {}",
+            say="{} = {}.",
+            ask="Answer with the colour alone. {} =",
         ),
         Leg(
             words=["red", "blue", "green", "black", "white", "pink", "brown", "gold", "silver", "orange"],
@@ -154,21 +155,19 @@ class _Relay:
 
 def _row(place: str, relay: _Relay, roles: Sequence[str], form: str, rounds: int) -> Row:
     item = json.dumps([relay.lists, relay.start])
-    last, start = len(roles) - 1, f"It starts with {relay.start}."
+    last = len(roles) - 1
     if form == "step":
         asked, answer = random.Random(item).choice(relay.lists[last])
         question = f"{relay.told(last)}\n\n{relay.legs[last].ask.format(asked)}"
         return Row(place, {"question": question, "answer": answer}, item)
     fields: dict[str, object] = {
-        "question": f"It goes from hand to hand, round all lists {_TIMES[rounds - 1]}. Who has it in the end?",
+        "question": relay.start,
         "answer": relay.after(rounds),
         "answers": [relay.after(number) for number in range(1, rounds + 1)],
     }
     told = {role: relay.told(number) for number, role in enumerate(roles)}
-    told[roles[0]] += f" {start}"
     if form == "whole":
-        fields["question"] = "\n".join(
-            [*(relay.told(leg) for leg in range(len(roles))), f"{start} {fields['question']}"]
-        )
+        asked = f"It starts with {relay.start} and goes round all lists {_TIMES[rounds - 1]}. Who has it in the end?"
+        fields["question"] = "\n".join([*told.values(), asked])
         return Row(place, fields, item)
     return Row(place, fields | {f"context.{role}": text for role, text in told.items()}, item)
