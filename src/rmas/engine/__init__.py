@@ -2,17 +2,19 @@
 
 turn.py      read, think: splice a prompt with its inbox, roll latents out of it
 decode.py    speak: sampling, stop strings, streaming
+calls.py     calls of tools inside a text: found, run, read
 channel.py   what a message is made of: latents or text
 control.py   the same with the content taken out of the messages
 run.py       the interpreter
 trace.py     what happened, counted once
 """
 
+from rmas.engine.calls import least_tokens
 from rmas.engine.channel import Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
 from rmas.engine.control import Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
-from rmas.engine.trace import Trace, Turn, Usage
+from rmas.engine.trace import Call, Trace, Turn, Usage
 from rmas.engine.turn import (
     Agent,
     Heads,
@@ -30,6 +32,7 @@ from rmas.settings import Sampling
 
 __all__ = [
     "Agent",
+    "Call",
     "Channel",
     "ConstantChannel",
     "Controlled",
@@ -51,6 +54,7 @@ __all__ = [
     "Usage",
     "check_finite",
     "check_lengths",
+    "least_tokens",
     "num_positions",
     "read",
     "recomputed",

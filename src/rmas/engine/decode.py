@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone, State
+from rmas.engine.calls import Account, Desk
+from rmas.engine.trace import Call
 from rmas.engine.turn import Read
 from rmas.errors import NumericsError
 from rmas.settings import Sampling
+from rmas.tools import Toolbox
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Row:
     ids: list[int] = field(default_factory=list)
     text: str = ""
     finish: Literal["eos", "stop", "length"] | None = None
+    is_waiting: bool = False  # for a call
+    calls: list[Call] = field(default_factory=list)
     _pending: "_Pending" = field(default_factory=lambda: _Pending("", 0, 0))
 
     def push(self, token: int, backbone: Backbone, sampling: Sampling) -> None:
@@ -39,6 +44,11 @@ class Row:
             self.text, self.finish = whole, "eos" if is_eos else "length"
             return
         self.text = whole[: len(whole) - _held_back(whole, sampling.stop)]
+
+    @property
+    def spelled(self) -> str:
+        """All text so far, what a stop string could still take back included."""
+        return self._pending.spelled
 
     def _spell(self, backbone: Backbone, size: int, *, at_end: bool) -> str:
         """The text of the first `size` ids. Decodes only the last few; waits for the rest of a half-spelled letter."""
@@ -60,28 +70,64 @@ class _Pending(NamedTuple):
 
 
 def speak(
-    backbone: Backbone, start: Read, sampling: Sampling, generators: Sequence[torch.Generator]
+    backbone: Backbone,
+    start: Read,
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    *,
+    tools: Toolbox | None = None,
 ) -> Iterator[list[Row]]:
     """Decode text for each of B·samples rows; yields the rows after every column, until all have finished.
 
     `generators`: one a row, unused when greedy. Rows that have finished leave the batch, an eighth of it or
-    more at a time. Raises NumericsError where the prompt's last state is not finite.
+    more at a time; one that calls one of `tools` leaves it at once, and goes on with those that called as well. Its
+    text is what it wrote, results left out. Raises NumericsError where the prompt's last state is not finite, and what
+    a tool raises.
     """
     if not torch.isfinite(start.h_BD).all():
         raise NumericsError(f"{backbone.name}: the state it would speak from is not finite. Run in float32.")
     state, h_BD = start.state.repeat(sampling.samples), start.h_BD.repeat_interleave(sampling.samples, dim=0)
+    rooms = [backbone.context - length - sampling.max_new_tokens for length in start.lengths]
     rows = [Row() for _ in range(len(h_BD))]
+    accounts = [Account(rooms[i // sampling.samples], row.calls) for i, row in enumerate(rows)]
+    desk = None if tools is None else Desk(backbone, tools, accounts)
+    try:
+        yield from _columns(backbone, h_BD, state, sampling, generators, rows, desk)
+    finally:
+        if desk is not None:
+            desk.close()
+
+
+def _columns(
+    backbone: Backbone,
+    h_BD: Tensor,
+    state: State,
+    sampling: Sampling,
+    generators: Sequence[torch.Generator],
+    rows: list[Row],
+    desk: Desk | None,
+) -> Iterator[list[Row]]:
     live = list(range(len(rows)))
     while True:
         tokens = pick(backbone.logits(h_BD), sampling, [generators[i] for i in live])
-        for i, token in zip(live, tokens, strict=True):
-            if rows[i].finish is None:
-                rows[i].push(token, backbone, sampling)
+        for place, (i, token) in enumerate(zip(live, tokens, strict=True)):
+            if rows[i].finish is not None:
+                continue
+            rows[i].push(token, backbone, sampling)
+            if desk and rows[i].finish is None and (found := desk.find(i, rows[i].spelled)):
+                desk.take(i, found, token, state.select([place]))
+                rows[i].is_waiting = True
         yield rows
-        going = [place for place, i in enumerate(live) if rows[i].finish is None]
+        going = [place for place, i in enumerate(live) if rows[i].finish is None and not rows[i].is_waiting]
         if not going:
-            return
-        if 8 * len(going) <= 7 * len(live):
+            resumed = None if desk is None else desk.resume()
+            if resumed is None:
+                return
+            live, h_BD, state = resumed
+            for i in live:
+                rows[i].is_waiting = False
+            continue
+        if 8 * len(going) <= 7 * len(live) or any(rows[i].is_waiting for i in live):
             live, tokens, state = [live[p] for p in going], [tokens[p] for p in going], state.select(going)
         h_BD, state = _step(backbone, state, tokens)
 

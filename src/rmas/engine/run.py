@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rmas.engine.channel import Channel, Thought
-from rmas.engine.trace import Trace, Turn, Verb
+from rmas.engine.trace import Call, Trace, Turn, Verb
 from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read
 from rmas.errors import ConfigError, NumericsError, QuestionError
 from rmas.pattern import Edge, Pattern
@@ -44,10 +44,19 @@ class Log:
     turns: tuple[list[Turn], ...]
 
     def add(
-        self, *, round: int, role: str, verb: Verb, seconds: float, latent_steps: int, tokens: Sequence[tuple[int, int]]
+        self,
+        *,
+        round: int,
+        role: str,
+        verb: Verb,
+        seconds: float,
+        latent_steps: int,
+        tokens: Sequence[tuple[int, int]],
+        calls: Sequence[tuple[Call, ...]] = (),
     ) -> None:
-        """One turn of the whole batch; `tokens`: (in, out) per question."""
-        for turns, (tokens_in, tokens_out) in zip(self.turns, tokens, strict=True):
+        """One turn of the whole batch; `tokens`: (in, out) per question; so are `calls`, where somebody had tools."""
+        made = calls or [()] * len(tokens)
+        for turns, (tokens_in, tokens_out), own in zip(self.turns, tokens, made, strict=True):
             turns.append(
                 Turn(
                     round=round,
@@ -57,6 +66,7 @@ class Log:
                     latent_steps=latent_steps,
                     tokens_out=tokens_out,
                     seconds=seconds,
+                    calls=own,
                 )
             )
 

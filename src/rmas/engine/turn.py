@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from rmas.backbone import Backbone, State
 from rmas.errors import NumericsError, QuestionError
 from rmas.prompt import Prompt, Segment, Slot
+from rmas.tools import Toolbox
 
 Payload = Sequence[Tensor] | Tensor
 Inbox = Mapping[str, Payload]
@@ -23,11 +24,12 @@ Inbox = Mapping[str, Payload]
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """A role with its frozen backbone and its inner link, a map h (…, D) -> z (…, D)."""
+    """A role with its frozen backbone and its inner link, a map h (…, D) -> z (…, D). `tools`: to call as it speaks."""
 
     role: str
     backbone: Backbone
     inner: Callable[[Tensor], Tensor]
+    tools: Toolbox | None = None
 
 
 class Read(NamedTuple):
