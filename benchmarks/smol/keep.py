@@ -1,0 +1,63 @@
+"""Keep what a run of the suite has finished in benchmarks/smol/results, packed, so that it goes on from there.
+
+    python -m benchmarks.smol.keep DIR
+
+DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
+and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them.
+
+    rmas compare benchmarks/smol/suite.toml --out benchmarks/smol/results --data gsm8k=…
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from benchmarks.eval.keep import WORDS
+from rmas.eval.record import ORIGIN, PACKED, SAMPLES, SESSIONS, SUMMARY, pack_records
+from rmas.runfolder import CONFIG
+from rmas.suite.standing import TRAINED
+from rmas.wholefile import write_whole
+
+RESULTS = Path(__file__).parent / "results"
+KNOWN = ("gsm8k", "humaneval", "mbpp")
+RUN = (CONFIG, ORIGIN, SESSIONS, SUMMARY)
+BUNDLE = (CONFIG, TRAINED, "log.jsonl", "manifest.json", "links.safetensors", "system.toml", "README.md", "curves.png")
+ADAPTER = "adapter"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="keep finished trainings and cells in benchmarks/smol/results, packed")
+    parser.add_argument("out", type=Path, metavar="DIR")
+    out: Path = parser.parse_args().out
+    for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
+        _copy(trained.parent, out, BUNDLE)
+        if (adapter := trained.parent / ADAPTER).exists():
+            shutil.copytree(adapter, RESULTS / adapter.relative_to(out), dirs_exist_ok=True)
+    for summary in sorted(out.glob(f"runs/*/*/{SUMMARY}")):
+        if (summary.parent / SAMPLES).exists():
+            _keep_run(summary.parent, out)
+
+
+def _keep_run(run: Path, out: Path) -> None:
+    folder = _copy(run, out, RUN)
+    lines = (run / SAMPLES).read_text(encoding="utf-8").splitlines()
+    if run.parent.name in KNOWN:
+        lines = [json.dumps(json.loads(line) | WORDS) for line in lines]
+    write_whole(folder / SAMPLES, "".join(f"{line}\n" for line in lines))
+    (folder / PACKED).unlink(missing_ok=True)
+    pack_records(folder)
+    print(folder)
+
+
+def _copy(source: Path, out: Path, names: tuple[str, ...]) -> Path:
+    folder = RESULTS / source.relative_to(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).exists():
+            shutil.copyfile(source / name, folder / name)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
