@@ -58,6 +58,7 @@ SIDEWAYS = {
     ("designs", "errors"),
     ("settings", "errors"),
     ("tomlfile", "errors"),
+    ("packs", "pattern"),
     ("packs", "prompt"),
     ("system", "checkpoint"),
     ("system", "alignment"),

@@ -80,7 +80,7 @@ def test_a_pack_folder_of_your_own_loads(tmp_path: Path) -> None:
 
 
 def test_an_unknown_pack_is_refused_with_the_nearest() -> None:
-    assert known_packs() == ["native", "terse"]
+    assert known_packs() == ["native", "released", "terse"]
     with pytest.raises(PromptError, match=r"unknown prompt pack 'nativ' .*Did you mean 'native'\?"):
         load_pack("nativ", "solo")
 
@@ -101,7 +101,7 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
         ("", "roles: the file words no role"),
         ("roles = 3", ":1: roles: the file words no role"),
         ("[roles]\nsolver = 3", ":2: roles.solver: expected a table, got 3"),
-        ("[rolls.solver]\n", ":1: rolls: unknown key 'rolls' (have roles, whole). Did you mean 'roles'?"),
+        ("[rolls.solver]\n", ":1: rolls: unknown key 'rolls' (have note, roles, whole). Did you mean 'roles'?"),
         (ROLE + 'sistem = "x"', ":4: roles.solver.sistem: unknown key 'sistem'"),
         ("[roles.solver]\nsystem = 'x'", ":1: roles.solver: expected a text `system` and a list of texts"),
         ("[roles.solver]\nsystem = 3\nsections = ['{question}']", "expected a text `system`"),

@@ -7,15 +7,26 @@ table: `{ text = "…", unless = "solver" }` stands until a message of the solve
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 from rmas.errors import PromptError, unknown
-from rmas.prompt import KINDS, PromptPack, RoleText, Section
+from rmas.pattern import Pattern
+from rmas.prompt import KINDS, WORDS, PromptPack, RoleText, Section
 from rmas.tomlfile import TomlFile, read_toml
 
 PACKS = Path(__file__).parent / "prompts"
 _CONDITIONS = ("after", "unless")
+
+
+class Retry(NamedTuple):
+    """A second call for an answer without the text `unless`: it reads the answer and `lead`, and writes `tokens`."""
+
+    unless: str
+    lead: str
+    tokens: int
 
 
 def known_packs() -> list[str]:
@@ -45,21 +56,68 @@ def load_pack(name: str, pattern: str, *, base: Path | None = None) -> PromptPac
                 f'Write one and name it in the system file: prompts = "{pattern}_prompts.toml".'
             )
     file = read_toml(path, PromptError)
-    file.only(file.table, ("roles", "whole"))
-    whole = file.table.get("whole", False)
+    file.only(file.table, ("roles", "whole", "note"))
+    whole, note = file.table.get("whole", False), file.table.get("note", "")
     if not isinstance(whole, bool):
         raise file.fail("whole", f"expected true or false, got {whole!r}.")
-    return PromptPack(name=name, path=path, tasks=_tasks(tasks), roles=_roles(file, whole), whole=whole)
+    if not isinstance(note, str):
+        raise file.fail("note", f"expected a text, got {note!r}.")
+    return PromptPack(name=name, path=path, tasks=_tasks(tasks), roles=_roles(file, whole), whole=whole, note=note)
+
+
+def load_retries(pack: PromptPack) -> dict[str, Retry]:
+    """By task kind, how an answer that does not hold its mark is asked for again: the pack's own way, else the
+    release's. Raises PromptError."""
+    own, released = pack.path.parent / "tasks.toml", PACKS / "released" / "tasks.toml"
+    for path in (own, released):
+        file = read_toml(path, PromptError) if path.exists() else TomlFile(path, "", {}, PromptError)
+        tables = {kind: file.table[kind]["retry"] for kind in KINDS if "retry" in file.table.get(kind, {})}
+        if tables:
+            return {kind: _retry(file, f"{kind}.retry", table) for kind, table in tables.items()}
+    return {}
+
+
+def with_later_kinds(pack: PromptPack, pattern: Pattern, kinds: Mapping[str, str]) -> PromptPack:
+    """The pack with another kind's wording, by kind, for agents that have heard back: the release's slip, code -> math.
+
+    An agent hears back where its one slot is that of an edge that points backwards.
+    """
+    roles = dict(pack.roles)
+    for role in pattern.roles:
+        heard = [edge.source for edge in pattern.into(role) if not pattern.is_forward(edge)]
+        if len(heard) != 1 or len(pattern.into(role)) != 1:
+            continue
+        for kind, later in kinds.items():
+            first = [part._replace(unless=heard[0]) for part in pack.roles[role, kind].sections if _is_first(part)]
+            rest = [part._replace(after=heard[0]) for part in pack.roles[role, later].sections if not part.unless]
+            roles[role, kind] = pack.roles[role, kind]._replace(sections=(*first, *rest))
+    return replace(pack, roles=roles)
+
+
+def _is_first(section: Section) -> bool:
+    """Whether it stands while no message has come."""
+    return not section.after and all(name in WORDS for name in section.names)
+
+
+def _retry(file: TomlFile, key: str, table: object) -> Retry:
+    file.only(table, Retry._fields, prefix=f"{key}.")
+    retry = Retry(**{"unless": "", "lead": "", "tokens": 0, **table}) if isinstance(table, dict) else None
+    texts = retry is not None and all(isinstance(text, str) and text for text in retry[:2])
+    if retry is None or not texts or type(retry.tokens) is not int or retry.tokens < 1:
+        raise file.fail(key, f"expected two texts, unless and lead, and a number of tokens, got {table!r}.")
+    return retry
 
 
 def _tasks(file: TomlFile) -> dict[str, dict[str, str]]:
     file.only(file.table, KINDS)
+    tasks: dict[str, dict[str, str]] = {}
     for kind in KINDS:
         table = file.table.get(kind)
-        texts = table if isinstance(table, dict) else {}
+        texts = {key: text for key, text in table.items() if key != "retry"} if isinstance(table, dict) else {}
         if sorted(texts) != ["answer", "brief"] or not all(isinstance(text, str) for text in texts.values()):
             raise file.fail(kind, f"expected two texts, brief and answer, got {table!r}.")
-    return file.table
+        tasks[kind] = texts
+    return tasks
 
 
 def _roles(file: TomlFile, whole: bool) -> dict[tuple[str, str], RoleText]:

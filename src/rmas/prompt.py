@@ -17,7 +17,7 @@ from rmas.errors import PromptError, QuestionError, unknown
 
 Kind = Literal["open", "math", "choice", "code", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-_WORDS = ("question", "context", "brief", "answer")  # every other placeholder is a slot, named after its source
+WORDS = ("question", "context", "brief", "answer")  # every other placeholder is a slot, named after its source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ class Section(NamedTuple):
 
     def stands(self, filled: frozenset[str], words: Mapping[str, str]) -> bool:
         """Whether it is part of a prompt in which the slots of `filled` hold messages."""
-        slots = [name for name in self.names if name not in _WORDS]
+        slots = [name for name in self.names if name not in WORDS]
         if not all(name in filled for name in slots) or ("context" in self.names and not words["context"]):
             return False
         return (not self.after or self.after in filled) and self.unless not in filled
@@ -100,7 +100,7 @@ class RoleText(NamedTuple):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        return tuple(name for section in self.sections for name in section.names if name not in _WORDS)
+        return tuple(name for section in self.sections for name in section.names if name not in WORDS)
 
 
 class ChatTokenizer(Protocol):
@@ -129,6 +129,7 @@ class PromptPack:
 
     `holders`: the role whose private context a role is told, where that is not its own name. `whole`: sections stand
     side by side as they are written, and what lies between two slots is tokenised in one piece, template and all.
+    `note`: what a run with it should say.
     """
 
     name: str
@@ -137,6 +138,7 @@ class PromptPack:
     roles: Mapping[tuple[str, str], RoleText]
     holders: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
+    note: str = ""
 
     def slots(self, role: str) -> tuple[str, ...]:
         """The sources whose messages `role` has a place for, in the order of the prompt."""
@@ -161,7 +163,7 @@ def _join(
     content: list[str | Slot | None] = []
     gap = ""
     for section in sections:
-        slots = [name for name in section.names if name not in _WORDS]
+        slots = [name for name in section.names if name not in WORDS]
         if (slots or section.after or section.unless) and None not in content:
             content.append(None)
         if not section.stands(filled, words):

@@ -9,9 +9,9 @@ from typing import Any
 
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
-from rmas.packs import known_packs, load_pack
+from rmas.packs import Retry, known_packs, load_pack, load_retries, with_later_kinds
 from rmas.pattern import Edge, Pattern, load_pattern
-from rmas.prompt import PromptPack
+from rmas.prompt import KINDS, PromptPack
 from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
 from rmas.sources import Source, parse_source
 from rmas.tomlfile import TomlFile, read_toml
@@ -21,7 +21,7 @@ DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
     "pattern prompts rounds latent_steps memory inner outer start tau links max_new_tokens message_tokens solver "
-    "roles edges"
+    "roles edges retry later_kinds"
 )
 
 
@@ -67,6 +67,7 @@ class SystemSpec:
     message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
     solver: str = "recursive"
     team: tuple[str, ...] = ()  # roles of what it was made of: a question may hold a context for them
+    retries: Mapping[str, Retry] = field(default_factory=dict)  # by task kind; none: an answer stays as it is
     table: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,6 +97,7 @@ class SystemSpec:
             "models": {role: entry.told for role, entry in self.roles.items()},
             "outer": {str(edge): design for edge, design in self.outer.items()},
             "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],
+            **({"retries": self.retries} if self.retries else {}),
             "links": manifest.read_text(encoding="utf-8") if manifest is not None and manifest.exists() else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -175,6 +177,7 @@ def load_spec(name: str) -> SystemSpec:
     pattern = load_pattern(_text(file, "pattern"), base=base)
     pack = load_pack(_text(file, "prompts", "native"), pattern.name, base=base)
     _check_slots(pattern, pack)
+    pack = with_later_kinds(pack, pattern, _later_kinds(file))
     return SystemSpec(
         name=base.name if path.name == "system.toml" else path.stem,
         path=path,
@@ -191,6 +194,7 @@ def load_spec(name: str) -> SystemSpec:
         max_new_tokens=_number(file, "max_new_tokens", 256, low=1),
         message_tokens=_number(file, "message_tokens", 64, low=1),
         solver=_text(file, "solver", "recursive"),
+        retries=load_retries(pack) if _flag(file, "retry") else {},
         table=table,
     )
 
@@ -254,6 +258,22 @@ def _memory(file: TomlFile) -> Memory:
         if memory == name:
             return memory
     raise file.fail("memory", unknown("memory", name, MEMORIES))
+
+
+def _later_kinds(file: TomlFile) -> dict[str, str]:
+    table = file.table.get("later_kinds", {})
+    file.only(table, KINDS, prefix="later_kinds.", kind="task kind")
+    for kind, later in table.items():
+        if later not in KINDS:
+            raise file.fail(f"later_kinds.{kind}", unknown("task kind", str(later), KINDS))
+    return dict(table)
+
+
+def _flag(file: TomlFile, key: str) -> bool:
+    value = file.table.get(key, False)
+    if not isinstance(value, bool):
+        raise file.fail(key, f"expected true or false, got {value!r}.")
+    return value
 
 
 def _tau(file: TomlFile) -> float:

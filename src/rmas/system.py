@@ -137,7 +137,7 @@ def load_system(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         system = System(spec, {role: loaded[entry.model] for role, entry in spec.roles.items()})
-    system.notes = mirror_notes(spec, cache=cache)
+    system.notes = mirror_notes(spec, cache=cache) + ((spec.pack.note,) if spec.pack.note else ())
     if spec.links is None:
         start_links(system, cache=cache, seed=seed, progress=progress)
     else:

@@ -2,6 +2,9 @@
 
 import shutil
 import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +46,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def load_backbone(folder: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> HFBackbone:
     """A transformers folder (config, tokenizer, safetensors) -> a frozen backbone. Raises BackboneError."""
-    model, tokenizer = _load(folder, name, dtype=dtype)
+    with _without_strangers(folder) as place:
+        model, tokenizer = _load(place, name, dtype=dtype)
     return HFBackbone(model.to(device), TextTokenizer(tokenizer), name=name)
 
 
@@ -66,6 +70,22 @@ def convert_gguf(file: Path, folder: Path) -> None:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _without_strangers(folder: Path) -> Iterator[Path]:
+    """`folder`; or where an adapter_config.json lies in it that is not peft's, as in released repositories, a passing
+    folder of links to the rest, because transformers takes every such file for peft's. Writes nothing into `folder`.
+    """
+    stranger = folder / "adapter_config.json"
+    if not stranger.is_file() or '"peft_type"' in stranger.read_text(encoding="utf-8", errors="replace"):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="rmas-") as scratch:
+        for path in folder.iterdir():
+            if path.is_file() and path != stranger:
+                (Path(scratch) / path.name).symlink_to(path.resolve())
+        yield Path(scratch)
 
 
 def _load(folder: Path, name: str, **options: Any) -> tuple[Any, Any]:

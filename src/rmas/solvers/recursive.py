@@ -26,6 +26,7 @@ from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Column, solve_by_length
 from rmas.solvers.kind import Kind, Load
+from rmas.solvers.retry import retried
 from rmas.spec import SystemSpec
 from rmas.system import System
 
@@ -61,7 +62,7 @@ class RecursiveSolver:
         """One question, its text as it grows; the last column carries the answer. With samples, the first streams."""
         self.check([question])
         for rows, answers in self._stream([question]):
-            yield Column(rows[0].text, answers[0] if answers else None)
+            yield Column(answers[0].text if answers else rows[0].text, answers[0] if answers else None)
 
     def _solve(self, questions: Sequence[Question]) -> list[Answer]:
         *_, (_, answers) = self._stream(questions)
@@ -85,7 +86,14 @@ class RecursiveSolver:
             return finish_turn(last, self.sampling, self.system.notes)
 
         heads = Heads(room=max(self.channel.message_length, self.sampling.max_new_tokens))
-        yield from run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
+        columns = run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
+        for rows, answers in columns:
+            yield rows, None if answers is None else self._retried(answers, questions)
+
+    def _retried(self, answers: list[Answer], questions: Sequence[Question]) -> list[Answer]:
+        system = self.system
+        agent, backbone = system.agents[system.pattern.answerer], system.backbones[system.pattern.answerer]
+        return retried(answers, questions, system.spec.retries, agent=agent, backbone=backbone, sampling=self.sampling)
 
 
 def open_recursive(spec: SystemSpec, config: RunConfig, sampling: Sampling | None, load: Load) -> RecursiveSolver:
