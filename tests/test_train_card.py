@@ -3,17 +3,19 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rmas.errors import CheckpointError
+from rmas.graph import draw
+from rmas.pattern import load_pattern
 from rmas.spec import load_spec
 from rmas.train.card import CARD, card_text, write_card
 from rmas.train.config import InnerConfig, OuterConfig
-from rmas.train.facts import AgentFacts, CardFacts, EdgeFacts, gather
+from rmas.train.facts import AgentFacts, CardFacts, EdgeFacts, TrainingFacts, gather, gather_training
 
 HUB = "Qwen/Qwen2.5-Coder-0.5B-Instruct"
 REVISION = "0123456789" * 4
@@ -21,6 +23,7 @@ DEV = {"step": 200, "loss": 1.25, "accuracy": 0.75, "accuracy_r1": 0.5, "accurac
 FACTS = CardFacts(
     name="pair",
     pattern="distillation",
+    picture=draw(load_pattern("distillation")),
     answerer="learner",
     rounds=2,
     latent_steps=4,
@@ -45,19 +48,30 @@ FACTS = CardFacts(
         ),
     ),
     edges=(EdgeFacts(edge="expert->learner", design="linear_res", num_parameters=234),),
-    stage="outer",
-    trained="outer links",
-    config={"data": "train.jsonl", "steps": 300, "objective": "rollout", "seed": 7, "columns": {"plan": "a|b"}},
-    num_train=1800,
-    num_dev=100,
-    steps=300,
-    best_step=200,
-    is_complete=True,
-    dev=DEV,
-    num_dev_evaluations=6,
     digest="d" * 64,
-    versions={"python": "3.11.1", "torch": "2.13.0"},
+    training=TrainingFacts(
+        stage="outer",
+        trained="outer links",
+        config={"data": "train.jsonl", "steps": 300, "objective": "rollout", "seed": 7, "columns": {"plan": "a|b"}},
+        num_train=1800,
+        num_dev=100,
+        steps=300,
+        best_step=200,
+        is_complete=True,
+        dev=DEV,
+        num_dev_evaluations=6,
+        versions={"python": "3.11.1", "torch": "2.13.0"},
+    ),
 )
+
+
+def told(facts: CardFacts = FACTS, **changes: Any) -> CardFacts:
+    """The facts with another training, or none: `told(training=None)`."""
+    names = {part.name for part in fields(CardFacts)}
+    own = {name: value for name, value in changes.items() if name in names}
+    inner = {name: value for name, value in changes.items() if name not in names}
+    assert facts.training is not None
+    return replace(facts, **({"training": replace(facts.training, **inner)} | own))
 
 
 def head(text: str) -> str:
@@ -104,7 +118,7 @@ def test_every_accuracy_has_its_standard_error_and_n() -> None:
 
 def test_what_was_not_measured_is_said_so() -> None:
     assert cells(card_text(FACTS))["messages zeroed"] == ["not measured"]
-    text = card_text(replace(FACTS, dev=None, num_dev_evaluations=0))
+    text = card_text(told(dev=None, num_dev_evaluations=0))
     assert cells(text)["the messages, answered after round 2"] == ["not measured"]
     assert "Dev loss: not measured." in text
     assert "No accuracy was measured in this training." in text
@@ -127,21 +141,25 @@ def test_the_settings_stand_as_they_were() -> None:
     [
         ({"is_complete": False}, "The training was stopped before its end."),
         ({"is_constant": True}, "Its messages are constants: a control, no collaboration."),
-        ({"num_dev_evaluations": 6}, "The kept step is the best of 6 dev evaluations"),
+        ({"num_dev_evaluations": 6}, "The kept step is the best of 6 dev evaluations: they flatter it."),
         ({"notes": ("4-bit weights",)}, "- note: 4-bit weights"),
         ({"has_curves": True}, "](curves.png)"),
+        ({"own_prompts": True}, "The links go with the prompts in this bundle"),
+        ({"own_prompts": True}, "So do the prompts in this bundle"),
+        ({"training": None}, "Not recorded in this bundle."),
+        ({"training": None}, "No figures come with this bundle"),
         ({"rounds": 1}, "4 latent vectors a turn for 1 round;"),
     ],
 )
 def test_a_fact_is_on_the_card_only_where_it_holds(change: dict[str, Any], words: str) -> None:
-    base = replace(FACTS, num_dev_evaluations=1)
-    assert words in card_text(replace(base, **change))
+    base = told(num_dev_evaluations=1)
+    assert words in card_text(told(base, **change))
     assert words not in card_text(base)
 
 
 def test_the_card_of_an_inner_stage_speaks_of_cosines() -> None:
     dev = {"loss": 0.5, "cosine_expert": 0.5, "cosine_expert_start": 0.25, "cosine_expert_constant": 0.125}
-    text = card_text(replace(FACTS, stage="inner", trained="inner links", dev=dev))
+    text = card_text(told(stage="inner", trained="inner links", dev=dev))
     assert "| expert | 0.5000 | 0.2500 | 0.1250 | not measured |" in text
     assert "| learner | not measured |" in text
     assert "No accuracy was measured in this training." in text
@@ -173,11 +191,8 @@ def test_facts_come_from_the_run_itself() -> None:
         {"step": 2, "event": "step", "loss": 1.0},
         {"step": 3, "event": "dev", "accuracy": 0.25, "n": 4},
     ]
-    facts = gather(
-        spec,
+    training = gather_training(
         OuterConfig(data="x.jsonl", steps=3),
-        manifest,
-        counts,
         lines,
         stage="outer",
         trained="outer links",
@@ -186,10 +201,10 @@ def test_facts_come_from_the_run_itself() -> None:
         steps=3,
         best_step=2,
         is_complete=True,
-        digest="abc",
     )
-    assert facts.dev == lines[1]
-    assert facts.num_dev_evaluations == 3
+    facts = gather(spec, manifest | {"digest": "abc"}, counts, training)
+    assert training.dev == lines[1]
+    assert training.num_dev_evaluations == 3
     assert [(agent.role, agent.num_parameters) for agent in facts.agents] == [
         ("planner", 0),
         ("critic", 10),
@@ -197,18 +212,16 @@ def test_facts_come_from_the_run_itself() -> None:
     ]
     assert {edge.num_parameters for edge in facts.edges} == {20}
     assert (facts.rounds, facts.latent_steps) == (2, 4)
-    assert "micro_batch" not in facts.config
-    assert "rmas" in facts.versions
+    assert "micro_batch" not in training.config
+    assert "rmas" in training.versions
     assert "Digest `abc`" in card_text(facts)
+    assert f"```text\n{draw(spec.pattern)}\n```" in card_text(facts)
+    assert not facts.own_prompts
 
 
 def test_without_a_dev_evaluation_of_the_kept_step_nothing_is_claimed() -> None:
-    spec = load_spec("tiny")
-    facts = gather(
-        spec,
+    training = gather_training(
         InnerConfig(data="x.jsonl"),
-        {"roles": {}, "outer": {}},
-        {},
         [{"step": 1, "event": "dev", "loss": 0.5}],
         stage="inner",
         trained="inner links",
@@ -217,6 +230,9 @@ def test_without_a_dev_evaluation_of_the_kept_step_nothing_is_claimed() -> None:
         steps=3,
         best_step=3,
         is_complete=True,
-        digest="",
     )
-    assert facts.dev is None
+    assert training.dev is None
+
+
+def test_every_model_keeps_its_own_licence() -> None:
+    assert f"- `{HUB}` keeps its own: https://huggingface.co/{HUB}" in card_text(FACTS)

@@ -27,15 +27,20 @@ LINKS, MANIFEST, SYSTEM = "links.safetensors", "manifest.json", "system.toml"
 _FORMAT = 1
 
 
-class Linked(Protocol):
-    """What a bundle needs of a System."""
+class Kept(Protocol):
+    """What a bundle is made from: a System, or what is to become one."""
 
-    spec: SystemSpec
+    @property
+    def spec(self) -> SystemSpec: ...
 
     @property
     def backbones(self) -> Mapping[str, HFBackbone]: ...
 
     def state_dict(self) -> dict[str, Tensor]: ...
+
+
+class Linked(Kept, Protocol):
+    """What a bundle's links go into."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
@@ -49,7 +54,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def save_system(system: Kept, folder: Path, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
     """Write a bundle that `load_system(str(folder))` reads; -> its manifest. The backbones stay where they are.
 
     `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are.
@@ -61,7 +66,7 @@ def save_system(system: Linked, folder: Path, *, dtype: torch.dtype | None = Non
     return manifest
 
 
-def manifest_of(system: Linked) -> dict[str, Any]:
+def manifest_of(system: Kept) -> dict[str, Any]:
     """What the links were made for: backbones with revision, width, vocabulary and weights, and every link's design."""
     spec = system.spec
     return {
@@ -84,19 +89,9 @@ def manifest_of(system: Linked) -> dict[str, Any]:
 
 def load_links(system: Linked, file: Path) -> tuple[str, ...]:
     """Put a bundle's links into `system`, all or none. Returns notes. Raises CheckpointError with the two values."""
-    manifest = _read_manifest(file.parent / MANIFEST)
+    manifest = read_manifest(file.parent / MANIFEST)
     notes = _compare(manifest, manifest_of(system), file.parent)
-    try:
-        tensors = load_file(file)
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such file. Restore it, or drop `links` from the system file.") from None
-    except (SafetensorError, OSError) as problem:
-        raise CheckpointError(f"{file}: truncated or altered ({problem}). Get the bundle again.") from None
-    if (found := digest(tensors)) != manifest["digest"]:
-        raise CheckpointError(
-            f"{file}: its tensors have digest {found[:16]}…, the manifest says {str(manifest['digest'])[:16]}…. "
-            "The file was altered: get the bundle again."
-        )
+    tensors = read_links(file, manifest)
     expected = system.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise CheckpointError(f"{file}: tensor {name} is {'missing' if name in expected else 'not in this system'}.")
@@ -109,7 +104,24 @@ def load_links(system: Linked, file: Path) -> tuple[str, ...]:
     return notes
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_links(file: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A bundle's tensors by name, if they are those of its manifest. Raises CheckpointError."""
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such file. Restore it, or drop `links` from the system file.") from None
+    except (SafetensorError, OSError) as problem:
+        raise CheckpointError(f"{file}: truncated or altered ({problem}). Get the bundle again.") from None
+    if (found := digest(tensors)) != manifest["digest"]:
+        raise CheckpointError(
+            f"{file}: its tensors have digest {found[:16]}…, the manifest says {str(manifest['digest'])[:16]}…. "
+            "The file was altered: get the bundle again."
+        )
+    return tensors
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What a bundle says of itself. Raises CheckpointError where it is missing, not readable, or of another format."""
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         complete = isinstance(manifest, dict) and _is_complete(manifest)

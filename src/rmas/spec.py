@@ -13,7 +13,7 @@ from rmas.packs import Retry, known_packs, load_pack, load_retries, with_later_k
 from rmas.pattern import Edge, Pattern, load_pattern
 from rmas.prompt import KINDS, PromptPack
 from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
-from rmas.sources import Source, parse_source
+from rmas.sources import Source, fetch_bundle, hub_name, parse_source
 from rmas.tomlfile import TomlFile, read_toml
 
 SYSTEMS = Path(__file__).parent / "systems"
@@ -156,7 +156,8 @@ def known_systems() -> list[str]:
 
 
 def find_system(name: str) -> Path:
-    """The file of a shipped system, a path to a TOML file, or a folder that holds a system.toml (a bundle)."""
+    """The file of a shipped system, a path to a TOML file, a folder that holds a system.toml (a bundle), or a bundle on
+    the hub, `ORG/NAME@revision`, which is downloaded where need be."""
     if name in known_systems():
         return SYSTEMS / f"{name}.toml"
     path = Path(name)
@@ -164,12 +165,16 @@ def find_system(name: str) -> Path:
         return path / "system.toml"
     if name.endswith(".toml"):
         return path
-    raise ConfigError(unknown("system", name, known_systems()) + " A path to a system ends in .toml or is a folder.")
+    if (hub := hub_name(name)) is not None:
+        return fetch_bundle(hub) / "system.toml"
+    raise ConfigError(
+        unknown("system", name, known_systems()) + " A path ends in .toml or is a folder; on the hub it is ORG/NAME."
+    )
 
 
 def load_spec(name: str) -> SystemSpec:
     """Read and check a system. Raises ConfigError, PatternError, PromptError, BackboneError: file, line, key, fix."""
-    path = find_system(name)
+    path, hub = find_system(name), hub_name(name)
     file = read_toml(path, ConfigError)
     table = file.table
     file.only(table, _KEYS.split())
@@ -179,7 +184,7 @@ def load_spec(name: str) -> SystemSpec:
     _check_slots(pattern, pack)
     pack = with_later_kinds(pack, pattern, _later_kinds(file))
     return SystemSpec(
-        name=base.name if path.name == "system.toml" else path.stem,
+        name=f"{hub.repository}@{base.name[:12]}" if hub else base.name if path.name == "system.toml" else path.stem,
         path=path,
         pattern=pattern,
         pack=pack,

@@ -15,6 +15,7 @@ from rmas.cli.evaluate import evaluate
 from rmas.cli.fetch import fetch
 from rmas.cli.grade import grade
 from rmas.cli.group import Verbs
+from rmas.cli.push import push
 from rmas.cli.report import report
 from rmas.cli.show import show
 from rmas.cli.train import train
@@ -35,6 +36,7 @@ app.command("eval")(evaluate)
 app.command()(grade)
 app.command()(report)
 app.command()(compare)
+app.command()(push)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from rmas.cli.fetch import make_ready
-from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import note, print_json, progress, shown, table
 from rmas.errors import ConfigError, QuestionError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def ask(
-    system: Annotated[str, typer.Argument(help="A system's name, its TOML file, or a bundle's folder.")],
+    system: Annotated[str, typer.Argument(help=SYSTEM_HELP)],
     question: Annotated[str, typer.Argument(help="What you want to know; - reads standard input.")],
     rounds: Annotated[int | None, typer.Option(help="Recursion rounds R.", show_default="the system's")] = None,
     latent_steps: Annotated[

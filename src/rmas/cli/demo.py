@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rmas.cli.fetch import make_ready
-from rmas.cli.options import CacheOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, cache_folder
 from rmas.cli.screen import note, progress, shown, table
 from rmas.errors import ConfigError
 
@@ -36,7 +36,7 @@ class Budget:
 
 
 def demo(
-    system: Annotated[str, typer.Option(help="A system's name, its TOML file, or a bundle's folder.")] = "smol",
+    system: Annotated[str, typer.Option(help=SYSTEM_HELP)] = "smol",
     cache: CacheOption = None,
 ) -> None:
     """Answer three questions with a system, its agents thinking in latents and, to compare, in text."""

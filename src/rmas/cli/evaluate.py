@@ -9,7 +9,7 @@ import typer
 
 from rmas.cli.fetch import make_ready
 from rmas.cli.group import INTERRUPTED, leave
-from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import note, print_json, progress, table, training_progress
 from rmas.settings import CONDITIONS
 
@@ -29,7 +29,7 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where every sample and the summary go.", show_default=False)
     ] = ...,  # type: ignore[assignment]
-    system: Annotated[str | None, typer.Option(help="A system's name, file or bundle.", show_default="smol")] = None,
+    system: Annotated[str | None, typer.Option(help=SYSTEM_HELP, show_default="smol")] = None,
     rounds: Annotated[int | None, typer.Option(help="Recursion rounds R.", show_default="the system's")] = None,
     latent_steps: Annotated[
         int | None, typer.Option(help="Latent thoughts per turn.", show_default="the system's")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rmas.cli.group import INTERRUPTED, leave
-from rmas.cli.options import CacheOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, cache_folder
 from rmas.cli.screen import progress, size
 from rmas.errors import SourceError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    system: Annotated[str, typer.Argument(help="A system's name, its TOML file, or a bundle's folder.")],
+    system: Annotated[str, typer.Argument(help=SYSTEM_HELP)],
     cache: CacheOption = None,
 ) -> None:
     """Get the weights that a system lacks, unpack them, and start its links."""

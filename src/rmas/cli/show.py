@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rmas.cli import graph
+from rmas import graph
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import print_json, size, table
 from rmas.errors import ConfigError, unknown
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def show(
     subject: Annotated[
-        str, typer.Argument(metavar="SYSTEM|PATTERN", help="A name, a TOML file, or the folder of a bundle.")
+        str,
+        typer.Argument(
+            metavar="SYSTEM|PATTERN", help="A pattern or a system: a name, a file, a bundle, ORG/NAME@revision."
+        ),
     ],
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
@@ -43,16 +46,19 @@ def show(
 def _pattern(subject: str) -> "Pattern | None":
     """The pattern that `subject` names; None for a system."""
     from rmas.pattern import known_patterns, load_pattern
+    from rmas.sources import hub_name
     from rmas.spec import known_systems
     from rmas.tomlfile import read_toml
 
-    if subject in known_systems() or Path(subject).is_dir():
+    if subject in known_systems() or Path(subject).is_dir() or hub_name(subject) is not None:
         return None
     if subject in known_patterns():
         return load_pattern(subject)
     if not subject.endswith(".toml"):
         known = [*known_systems(), *known_patterns()]
-        raise ConfigError(unknown("system or pattern", subject, known) + " A path ends in .toml or is a folder.")
+        raise ConfigError(
+            unknown("system or pattern", subject, known) + " A path ends in .toml or is a folder; on the hub: ORG/NAME."
+        )
     keys = read_toml(Path(subject), ConfigError).table.keys()
     return load_pattern(subject) if "pattern" not in keys and keys & {"schedule", "answerer"} else None
 

@@ -10,7 +10,7 @@ import typer
 
 from rmas.cli.fetch import make_ready
 from rmas.cli.group import INTERRUPTED, leave
-from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, cache_folder
 from rmas.cli.screen import note, progress, training_progress
 from rmas.errors import ConfigError
 from rmas.train.stages import STAGES
@@ -28,7 +28,7 @@ train = typer.Typer(
     rich_markup_mode=None,
 )
 
-_System = Annotated[str, typer.Argument(help="A system's name, its TOML file, or a bundle's folder.")]
+_System = Annotated[str, typer.Argument(help=SYSTEM_HELP)]
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="Where the bundle goes, with checkpoints, log and curves.")]
 _Data = Annotated[
     str | None, typer.Option(metavar="SOURCE", help="A JSONL file, hf:DATASET, reasoning_gym:FAMILY or deal:FAMILY.")

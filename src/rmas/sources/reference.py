@@ -10,8 +10,8 @@ from rmas.errors import BackboneError, unknown
 from rmas.sources.table import MODELS, KnownModel
 
 _FORMS = "a short name, owner/name@<commit>, a folder such as ./model, a .gguf file, or tiny:FAMILY"
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def parse_source(text: str, *, base: Path) -> Source:
     if _looks_like_a_path(text) or (text and _is_folder(path)):
         return _folder(text, path)
     hub_id, _, revision = text.partition("@")
-    if _HUB_ID.fullmatch(hub_id):
+    if HUB_ID.fullmatch(hub_id):
         return _hub(text, hub_id, revision)
     raise BackboneError(f"{unknown('model', text, MODELS)} Give {_FORMS}.")
 
@@ -87,7 +87,7 @@ def _folder(text: str, path: Path) -> Source:
 
 
 def _hub(text: str, hub_id: str, revision: str) -> Source:
-    if not _COMMIT.fullmatch(revision):
+    if not COMMIT.fullmatch(revision):
         raise BackboneError(
             f"model {text!r}: a hub id needs its full commit (40 hex digits), because a branch or tag can move. "
             f"Pin a revision: {hub_id}@<commit>."

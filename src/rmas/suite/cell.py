@@ -10,7 +10,7 @@ from rmas.eval.task import Task
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Solver
 from rmas.solvers import find_solver, open_solver, solver_spec
-from rmas.sources import Progress, silent
+from rmas.sources import Progress, pinned, silent
 from rmas.spec import SystemSpec
 from rmas.system import System
 
@@ -21,7 +21,8 @@ class Opened(NamedTuple):
 
 
 def resolved(settings: EvalConfig, task: Task) -> EvalConfig:
-    """With the system's rounds and steps and the task's budget where nothing else was said. Loads no weights.
+    """With the system's rounds and steps and the task's budget where nothing else was said, and names on the hub with
+    the commit that they stand for. Loads no weights.
 
     Raises ConfigError for a solver, system or control that does not exist or does not fit.
     """
@@ -29,7 +30,9 @@ def resolved(settings: EvalConfig, task: Task) -> EvalConfig:
     fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
     fixed["max_new_tokens"] = task.max_new_tokens
     fixed["message_tokens"] = spec.message_tokens or settings.max_new_tokens or task.max_new_tokens
-    return replace(settings, **{name: value for name, value in fixed.items() if vars(settings)[name] is None})
+    missing = {name: value for name, value in fixed.items() if vars(settings)[name] is None}
+    answerer = settings.answerer if settings.answerer is None else pinned(settings.answerer)
+    return replace(settings, system=pinned(settings.system), answerer=answerer, **missing)
 
 
 def spec_of(settings: EvalConfig) -> SystemSpec:

@@ -1,4 +1,4 @@
-"""The model card of a trained bundle: a README.md as the hub reads it, from facts alone. No torch.
+"""The model card of a bundle: a README.md as the hub reads it, from facts alone. No torch.
 
 Nothing is written that a run did not hand in; what nobody measured is "not measured".
 """
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from rmas.errors import CheckpointError
 from rmas.settings import CONTROLS
-from rmas.train.facts import CardFacts
+from rmas.train.facts import CardFacts, TrainingFacts
 from rmas.train.journal import CURVES
 from rmas.wholefile import write_whole
 
 CARD = "README.md"
+PLACE = "FOLDER"  # stands where a reader's own folder, or the name on the hub, belongs
 _CONTROLS = {f"accuracy_{control}": told for control, told in CONTROLS.items()}
 
 
@@ -31,23 +32,29 @@ def write_card(folder: Path, facts: CardFacts) -> None:
 
 def card_text(facts: CardFacts) -> str:
     """The card as Markdown, after a head of YAML."""
+    training = facts.training
     blocks = [
         _head(facts),
-        f"# {facts.name}: trained {facts.trained}",
+        f"# {facts.name}" + (f": trained {training.trained}" if training else ""),
         _what(facts),
         _use(),
+        f"## Pattern\n\n```text\n{facts.picture}\n```",
         _agents(facts),
         _links(facts),
-        _training(facts),
-        _figures(facts) if facts.stage == "outer" else _cosines(facts),
+        *(_trained(facts, training) if training else ["## Training\n\nNot recorded in this bundle."]),
         _limits(facts),
+        _licence(facts),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
+def _trained(facts: CardFacts, training: TrainingFacts) -> list[str]:
+    return [_training(training), _figures(facts, training) if training.stage == "outer" else _cosines(facts, training)]
+
+
 def _head(facts: CardFacts) -> str:
     """The front matter. JSON strings are YAML strings, whatever they hold."""
-    models = sorted({agent.hub_id for agent in facts.agents if agent.hub_id is not None})
+    models = _models(facts)
     lines = ["---", "library_name: rmas", "tags:"]
     lines += [f"- {json.dumps(tag)}" for tag in ("rmas", "recursive-multi-agent", "latent-reasoning", facts.pattern)]
     lines += ["base_model:", *(f"- {json.dumps(model)}" for model in models)] if models else []
@@ -65,16 +72,16 @@ def _what(facts: CardFacts) -> str:
 
 
 def _use() -> str:
-    return """## Use
+    return f"""## Use
 
 ```sh
-rmas ask FOLDER "Your question"
+rmas ask {PLACE} "Your question"
 ```
 
 ```python
 from rmas import Question, RecursiveSolver, load_system
 
-solver = RecursiveSolver(load_system("FOLDER"))
+solver = RecursiveSolver(load_system("{PLACE}"))
 print(solver.solve([Question(text="Your question")])[0].text)
 ```"""
 
@@ -93,10 +100,11 @@ def _links(facts: CardFacts) -> str:
     total = sum(agent.num_parameters for agent in facts.agents) + sum(edge.num_parameters for edge in facts.edges)
     rows.append(("all", "", "", f"{total:,}"))
     table = _table(("link", "of", "design", "parameters"), rows)
-    return f"## Links\n\n{table}\n\nTrained here: {facts.trained}. Digest `{facts.digest}`."
+    here = f"Trained here: {facts.training.trained}. " if facts.training else ""
+    return f"## Links\n\n{table}\n\n{here}Digest `{facts.digest}`."
 
 
-def _training(facts: CardFacts) -> str:
+def _training(facts: TrainingFacts) -> str:
     ended = "" if facts.is_complete else ", stopped before its end"
     kept = f"; kept: step {facts.best_step}, the best on dev" if facts.dev is not None else ""
     lines = [
@@ -111,9 +119,9 @@ def _training(facts: CardFacts) -> str:
     return "## Training\n\n" + "\n".join(lines) + "\n\n" + _table(("setting", "value"), rows) + picture
 
 
-def _cosines(facts: CardFacts) -> str:
+def _cosines(facts: CardFacts, training: TrainingFacts) -> str:
     """Each inner link's dev cosine, beside what it began with and what one constant vector reaches."""
-    dev = facts.dev or {}
+    dev = training.dev or {}
     header = ("agent", "cosine", "before training", "best constant", "norm, of the target's")
     names = ("cosine_{}", "cosine_{}_start", "cosine_{}_constant", "norm_{}")
     rows = [(agent.role, *(_number(dev, name.format(agent.role)) for name in names)) for agent in facts.agents]
@@ -121,9 +129,9 @@ def _cosines(facts: CardFacts) -> str:
     return f"## Dev figures\n\n{_table(header, rows)}\n\nDev loss: {_number(dev, 'loss')}. {told}"
 
 
-def _figures(facts: CardFacts) -> str:
+def _figures(facts: CardFacts, training: TrainingFacts) -> str:
     """Dev accuracy with its standard error, after each round, and with each control in the messages' place."""
-    dev = facts.dev or {}
+    dev = training.dev or {}
     names = {f"accuracy_r{number}": f"the messages, answered after round {number}" for number in range(1, facts.rounds)}
     names |= {"accuracy": f"the messages, answered after round {facts.rounds}"} | _CONTROLS
     rows = [(label, _rate(dev, name)) for name, label in names.items()]
@@ -137,19 +145,44 @@ def _figures(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     lines = ["The links fit these models and no others; loading them into another system is refused."]
-    if "accuracy" not in (facts.dev or {}):
-        lines.append("No accuracy was measured in this training.")
-    if facts.dev is not None:
-        lines.append("The figures above are of training's own dev questions, not of a test set.")
-    if facts.dev is not None and facts.num_dev_evaluations > 1:
-        lines.append(f"The kept step is the best of {facts.num_dev_evaluations} dev evaluations, so they flatter it.")
+    if facts.own_prompts:
+        lines.append("The links go with the prompts in this bundle; with others they are not what they were.")
+    if facts.training is None:
+        lines.append("No figures come with this bundle: how well it answers is not known here.")
+    else:
+        lines += _limits_of(facts.training)
     if facts.is_constant:
         lines.append("Its messages are constants: a control, no collaboration.")
-    elif facts.stage == "outer" and "accuracy_shuffled" not in (facts.dev or {}):
+    elif facts.training and facts.training.stage == "outer" and "accuracy_shuffled" not in (facts.training.dev or {}):
         lines.append("Shuffled messages were not measured: whether the messages carry content is not known.")
-    if not facts.is_complete:
-        lines.append("The training was stopped before its end.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _limits_of(training: TrainingFacts) -> list[str]:
+    lines = []
+    if "accuracy" not in (training.dev or {}):
+        lines.append("No accuracy was measured in this training.")
+    if training.dev is not None:
+        lines.append("The figures above are of training's own dev questions, not of a test set.")
+    if training.dev is not None and training.num_dev_evaluations > 1:
+        lines.append(f"The kept step is the best of {training.num_dev_evaluations} dev evaluations: they flatter it.")
+    if not training.is_complete:
+        lines.append("The training was stopped before its end.")
+    return lines
+
+
+def _licence(facts: CardFacts) -> str:
+    lines = ["This card sets no licence for the links: whoever publishes them does, by `license:` in its head."]
+    lines += [f"`{model}` keeps its own: https://huggingface.co/{model}" for model in _models(facts)]
+    if facts.training is not None:
+        lines.append("So does the data that the links were trained on.")
+    if facts.own_prompts:
+        lines.append("So do the prompts in this bundle, where somebody else wrote them.")
+    return "## Licences\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _models(facts: CardFacts) -> list[str]:
+    return sorted({agent.hub_id for agent in facts.agents if agent.hub_id is not None})
 
 
 def _rate(dev: Mapping[str, float], name: str) -> str:

@@ -1,4 +1,4 @@
-"""What a model card may say about a training, gathered from the run itself. No torch."""
+"""What a model card may say about a bundle and its training, gathered from the run itself. No torch."""
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
+from rmas.graph import draw
+from rmas.packs import known_packs
 from rmas.spec import SystemSpec
 from rmas.train.config import LoopConfig
 
@@ -35,16 +37,9 @@ class EdgeFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CardFacts:
-    """All that a card says. `dev`: the figures of the kept step by their names in the log; None: never evaluated."""
+class TrainingFacts:
+    """How a bundle was trained. `dev`: figures of the kept step by their names in the log; None: never evaluated."""
 
-    name: str
-    pattern: str
-    answerer: str
-    rounds: int
-    latent_steps: int
-    agents: tuple[AgentFacts, ...]
-    edges: tuple[EdgeFacts, ...]
     stage: Literal["inner", "outer"]
     trained: str  # which links, in words
     config: Mapping[str, Any]
@@ -55,34 +50,36 @@ class CardFacts:
     is_complete: bool
     dev: Mapping[str, float] | None
     num_dev_evaluations: int
-    digest: str
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
     has_curves: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """All that a card says. `training`: None where the bundle does not tell of one."""
+
+    name: str
+    pattern: str
+    picture: str  # of the pattern, as text
+    answerer: str
+    rounds: int
+    latent_steps: int
+    agents: tuple[AgentFacts, ...]
+    edges: tuple[EdgeFacts, ...]
+    digest: str
+    own_prompts: bool = False  # the bundle brings its wording
     is_constant: bool = False  # learned constants in the messages' place
+    training: TrainingFacts | None = None
 
 
 def gather(
     spec: SystemSpec,
-    config: LoopConfig,
     manifest: Mapping[str, Any],
     parameters: Mapping[str, int],
-    log: Sequence[Mapping[str, Any]],
-    *,
-    stage: Literal["inner", "outer"],
-    trained: str,
-    num_train: int,
-    num_dev: int,
-    steps: int,
-    best_step: int,
-    is_complete: bool,
-    digest: str,
-    notes: Iterable[str] = (),
-    has_curves: bool = False,
+    training: TrainingFacts | None = None,
 ) -> CardFacts:
-    """The facts of a run. `manifest` as `manifest_of` gives it; `parameters`: counts by "inner.ROLE", "outer.EDGE"."""
-    evaluations = [line for line in log if line["event"] == "dev"]
-    kept = [line for line in evaluations if line["step"] == best_step]
+    """The facts of a bundle. `manifest` as it lies in there; `parameters`: counts by "inner.ROLE", "outer.EDGE"."""
     agents = tuple(
         AgentFacts(
             role=role,
@@ -98,6 +95,7 @@ def gather(
     return CardFacts(
         name=spec.name,
         pattern=spec.pattern.name,
+        picture=draw(spec.pattern),
         answerer=spec.pattern.answerer,
         rounds=spec.rounds,
         latent_steps=spec.latent_steps,
@@ -106,6 +104,31 @@ def gather(
             EdgeFacts(edge=edge, design=design, num_parameters=parameters.get(f"outer.{edge}", 0))
             for edge, design in manifest["outer"].items()
         ),
+        digest=manifest["digest"],
+        own_prompts=spec.pack.name not in known_packs(),
+        is_constant=spec.is_constant,
+        training=training,
+    )
+
+
+def gather_training(
+    config: LoopConfig,
+    log: Sequence[Mapping[str, Any]],
+    *,
+    stage: Literal["inner", "outer"],
+    trained: str,
+    num_train: int,
+    num_dev: int,
+    steps: int,
+    best_step: int,
+    is_complete: bool,
+    notes: Iterable[str] = (),
+    has_curves: bool = False,
+) -> TrainingFacts:
+    """The facts of a training that has ended, or stopped."""
+    evaluations = [line for line in log if line["event"] == "dev"]
+    kept = [line for line in evaluations if line["step"] == best_step]
+    return TrainingFacts(
         stage=stage,
         trained=trained,
         config={key: value for key, value in vars(config).items() if value is not None and value not in ({}, ())},
@@ -116,11 +139,9 @@ def gather(
         is_complete=is_complete,
         dev=kept[-1] if kept else None,
         num_dev_evaluations=len(evaluations),
-        digest=digest,
         versions={"python": platform.python_version(), **{name: _installed(name) for name in _PACKAGES}},
         notes=tuple(notes),
         has_curves=has_curves,
-        is_constant=spec.is_constant,
     )
 
 

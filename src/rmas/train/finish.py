@@ -9,7 +9,7 @@ from rmas.checkpoint import save_system
 from rmas.system import System
 from rmas.train.card import write_card
 from rmas.train.config import LoopConfig
-from rmas.train.facts import gather
+from rmas.train.facts import gather, gather_training
 from rmas.train.journal import draw_curves, read_log
 from rmas.train.loop import FitResult
 
@@ -38,11 +38,8 @@ def finish(
         for name, link in links.items()
     }
     curves = draw_curves(out)
-    facts = gather(
-        system.spec,
+    training = gather_training(
         config,
-        manifest,
-        counts,
         read_log(out),
         stage=stage,
         trained=trained,
@@ -51,8 +48,7 @@ def finish(
         steps=result.steps,
         best_step=result.best_step if result.is_complete else result.steps,
         is_complete=result.is_complete,
-        digest=manifest["digest"],
         notes=system.notes,
         has_curves=curves is not None,
     )
-    write_card(out, facts)
+    write_card(out, gather(system.spec, manifest, counts, training))
