@@ -259,6 +259,7 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + "[methods.a]\n[price]\nhour = -1", "price.hour: expected a number of 0 or more, got -1"),
         (TASKS + "[methods.a]\n[statements.x]\nbetter = 'a'", "statements.x.worse: unknown method 'None'"),
         (TASKS + "[methods.a]\n[tables.x]\nshow = ['joy']", "tables.x.show: unknown figure 'joy'"),
+        (TASKS + "[methods.a]\n[tables.x]\ntasks = ['mor']", "tables.x.tasks: unknown task 'mor'"),
         (TASKS + "[methods.a]\n[tables.x]\nmethods = ['b']", "tables.x.methods: unknown method 'b'"),
         (TASKS + "[methods.a]\n[tables.x]\nagainst = 3", "tables.x.against: expected a table of methods, got 3"),
         (TASKS + "[methods.a]\n[tables]\nx = 3", "tables.x: expected a table, got 3"),

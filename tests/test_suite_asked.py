@@ -39,6 +39,8 @@ says = "Whole and half"
 methods = ["half", "adder"]
 show = ["accuracy", "tokens", "price"]
 against = { adder = "half" }
+[tables.one]
+tasks = ["more"]
 """
 TRAINED = f"""
 [methods.r1]
@@ -115,6 +117,13 @@ def test_a_table_of_its_own_shows_figures_and_gains(told: Path) -> None:
     assert "Whole and half. n: sums {sums}, more {more}.".format(**counts) in (told / "tables/both.md").read_text(
         encoding="utf-8"
     )
+
+
+def test_a_table_may_be_of_some_tasks_alone(told: Path) -> None:
+    rows = rows_of(told / "tables/one.csv")
+    assert [row["name"] for row in rows] == ["adder", "half", "again"]
+    assert "sums" not in rows[0]
+    assert [row["mean"] for row in rows] == [row["more"] for row in rows]
 
 
 def test_a_price_is_that_of_the_machine_and_of_the_tokens(told: Path) -> None:
