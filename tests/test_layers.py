@@ -37,6 +37,7 @@ LEVELS = {
     "alignment": 3,
     "system": 3,
     "checkpoint": 3,
+    "release": 4,
     "solver": 4,
     "solvers": 4,
     "eval": 5,

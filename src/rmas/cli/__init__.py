@@ -9,6 +9,7 @@ import typer
 
 from rmas.cli.ask import ask
 from rmas.cli.compare import compare
+from rmas.cli.convert import convert
 from rmas.cli.demo import demo
 from rmas.cli.doctor import doctor, installed_version
 from rmas.cli.evaluate import evaluate
@@ -36,6 +37,7 @@ app.command("eval")(evaluate)
 app.command()(grade)
 app.command()(report)
 app.command()(compare)
+app.command()(convert)
 app.command()(push)
 
 

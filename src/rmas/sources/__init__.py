@@ -12,6 +12,7 @@ from rmas.sources.bundles import (
 )
 from rmas.sources.disk import ensure_room, sha256_of
 from rmas.sources.fetch import fetch, find
+from rmas.sources.files import fetch_files
 from rmas.sources.mirror import pip_download
 from rmas.sources.progress import Progress, silent
 from rmas.sources.reference import Source, parse_source
@@ -30,6 +31,7 @@ __all__ = [
     "ensure_room",
     "fetch",
     "fetch_bundle",
+    "fetch_files",
     "find",
     "foreign_files",
     "hub_name",
