@@ -15,7 +15,10 @@ from rmas.backbone import Backbone, HFBackbone
 from rmas.engine import Read, Row, Sampling, speak
 from rmas.engine import decode as decode_module
 from rmas.engine.calls import written_result
+from rmas.pattern import Edge
+from rmas.prompt import Question, Slot
 from rmas.settings import ToolConfig
+from rmas.system import System
 from rmas.tools import Result, Toolbox
 from zoo import CountingBackbone, noise
 
@@ -78,13 +81,16 @@ def prompts(model: Backbone, lengths: Sequence[int], *, cached: bool = True) -> 
     """Random prompts, such as latents are, left-padded and read."""
     longest = max(lengths)
     mask_BL = torch.stack([torch.arange(longest) >= longest - length for length in lengths]).to(torch.int64)
-    x_BLD = torch.stack([_block(model, length, longest) for length in lengths])
+    x_BLD = torch.stack(
+        [torch.nn.functional.pad(prompt_of(model, length), (0, 0, longest - length, 0)) for length in lengths]
+    )
     h_BLD, state = model.extend(model.start(cached=cached), x_BLD, None if mask_BL.all() else mask_BL)
     return Read(h_BLD[:, -1], state, tuple(lengths))
 
 
-def _block(model: Backbone, length: int, longest: int) -> Tensor:
-    return torch.nn.functional.pad(noise(length, model.dim, seed=length), (0, 0, longest - length, 0))
+def prompt_of(model: Backbone, length: int) -> Tensor:
+    """Vectors that no token has -> x_LD."""
+    return noise(length, model.dim, seed=length)
 
 
 def spoken(
@@ -106,13 +112,13 @@ def spoken(
 
 
 def longhand(
-    model: Backbone, length: int, text: str, size: int, calls: Mapping[int, str], tools: Sequence[str] = TAGS
+    model: Backbone, x_LD: Tensor, text: str, size: int, calls: Mapping[int, str], tools: Sequence[str] = TAGS
 ) -> list[int]:
-    """The slow twin: one row, all that it has read and written read again at every token, without a cache.
+    """The slow twin: one row on a prompt, all that it has read and written read again at every token, without a cache.
 
     `calls`: after how many tokens of its own a result is read, and which.
     """
-    script, written, rest = model.encode(text), list[int](), noise(length, model.dim, seed=length)
+    script, written, rest = model.encode(text), list[int](), x_LD
     with torch.inference_mode():
         while len(written) < size:
             if len(written) < len(script):
@@ -125,6 +131,38 @@ def longhand(
                 ids += model.encode(written_result(calls[len(written)], tools))
             rest = torch.cat([rest, model.embed(torch.tensor(ids))])
     return written
+
+
+def longhand_of(
+    system: System, question: Question, *, rounds: int, latent_steps: int, written: str, size: int, result: str
+) -> tuple[list[int], int]:
+    """The slow twin of a whole run of two agents, the second of which begins its answer with a call, `written`.
+
+    -> the ids of the answer, and how many positions its prompt took.
+    """
+    thinker, answerer = (system.agents[role] for role in system.pattern.roles)
+    inbox: dict[str, Tensor] = {}
+    for number in range(2 * rounds):
+        agent = (thinker, answerer)[number % 2]
+        other = (answerer, thinker)[number % 2]
+        heard = frozenset(name for name in (other.role,) if name in inbox)
+        prompt = system.render(agent.role, question, heard)
+        parts = [
+            inbox[part.source] if isinstance(part, Slot) else agent.backbone.embed(torch.tensor(part))
+            for part in (prompt.head, *prompt.body)
+        ]
+        rest = torch.cat(parts)
+        if number == 2 * rounds - 1:
+            calls = {len(agent.backbone.encode(written)): result}
+            return longhand(agent.backbone, rest, written, size, calls), len(rest)
+        thought = list[Tensor]()
+        with torch.inference_mode():
+            for _ in range(latent_steps):
+                h_1LD, _ = agent.backbone.extend(agent.backbone.start(cached=False), rest[None])
+                thought.append(agent.inner(h_1LD[0, -1]))
+                rest = torch.cat([rest, thought[-1][None]])
+            inbox[agent.role] = system.link(Edge(agent.role, other.role))(torch.stack(thought))
+    raise AssertionError("the last turn speaks")
 
 
 class Hostile(NamedTuple):

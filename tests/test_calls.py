@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from call_zoo import HOSTILE, TAGS, Canned, box_of, endless, longhand, spoken
+from call_zoo import HOSTILE, TAGS, Canned, box_of, endless, longhand, prompt_of, spoken
 from rmas.engine import Row, Sampling
 from rmas.engine.calls import defanged, find_call, least_tokens, written_result
 from rmas.errors import ToolError
@@ -59,7 +59,7 @@ def test_a_row_in_a_batch_writes_what_it_writes_alone_with_everything_read_again
     rows = spoken(monkeypatch, model, texts, sampling, box, lengths=lengths)
     ends = {0: {len(CALL): "A"}, 1: {}, 2: {18: "long " * 30, len(texts[2]): "C"}}
     for number, row in enumerate(rows):
-        assert row.ids == longhand(model, lengths[number], texts[number], 50, ends[number])
+        assert row.ids == longhand(model, prompt_of(model, lengths[number]), texts[number], 50, ends[number])
         assert [call.result_tokens for call in row.calls] == [
             len(model.encode(written_result(told, TAGS))) for told in ends[number].values()
         ]

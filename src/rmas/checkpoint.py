@@ -188,6 +188,8 @@ def _own_files(spec: SystemSpec) -> dict[str, bytes]:
         files[table["prompts"]] = spec.pack.path.read_bytes()
         tasks = spec.pack.path.parent / "tasks.toml"
         files |= {"prompts/tasks.toml": tasks.read_bytes()} if tasks.exists() else {}
+    if "corpus" in table.get("tools", {}):
+        table["tools"] = table["tools"] | {"corpus": spec.tools.corpus}
     for role, entry in spec.roles.items():
         if entry.source.path is not None:
             table["roles"] = dict(table["roles"]) | {role: {**table["roles"][role], "backbone": str(entry.source.path)}}

@@ -7,8 +7,8 @@ a question.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol, get_args
@@ -17,7 +17,8 @@ from rmas.errors import PromptError, QuestionError, unknown
 
 Kind = Literal["open", "math", "choice", "code", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WORDS = ("question", "context", "brief", "answer")  # every other placeholder is a slot, named after its source
+WORDS = ("question", "context", "brief", "answer", "tools")  # every other placeholder is a slot, named after its source
+_OPTIONAL = ("context", "tools")  # their sections stand where there are any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,9 @@ class Section(NamedTuple):
     def stands(self, filled: frozenset[str], words: Mapping[str, str]) -> bool:
         """Whether it is part of a prompt in which the slots of `filled` hold messages."""
         slots = [name for name in self.names if name not in WORDS]
-        if not all(name in filled for name in slots) or ("context" in self.names and not words["context"]):
+        if not all(name in filled for name in slots):
+            return False
+        if any(name in self.names and not words.get(name) for name in _OPTIONAL):
             return False
         return (not self.after or self.after in filled) and self.unless not in filled
 
@@ -144,11 +147,34 @@ class PromptPack:
         """The sources whose messages `role` has a place for, in the order of the prompt."""
         return self.roles[role, "open"].slots
 
-    def render(self, role: str, question: Question, tokenizer: ChatTokenizer, *, filled: frozenset[str]) -> Prompt:
-        """The prompt of `role` with the slots of `filled`; sections of other slots are left out."""
+    def check_tools(self, role: str, tools: Iterable[str]) -> None:
+        """Raise PromptError where the prompt of `role` would not tell it of its tools: by a section with {tools}, or by
+        words of its own that spell every tag."""
+        for (name, kind), text in self.roles.items():
+            own = "".join([text.system, *(part for section in text.sections for part in section.parts[::2])])
+            is_told = any("tools" in section.names for section in text.sections)
+            if name == role and not is_told and not all(f"<{tool}>" in own for tool in tools):
+                raise PromptError(
+                    f"{self.path}: {role} has tools, and no section of its prompt for {kind} tasks holds {{tools}}. "
+                    "Add one, or give it no tools."
+                )
+
+    def without_tools(self) -> "PromptPack":
+        """The pack as it is read by agents that have none."""
+        roles = {
+            key: text._replace(sections=tuple(part for part in text.sections if "tools" not in part.names))
+            for key, text in self.roles.items()
+        }
+        return replace(self, roles=roles)
+
+    def render(
+        self, role: str, question: Question, tokenizer: ChatTokenizer, *, filled: frozenset[str], tools: str = ""
+    ) -> Prompt:
+        """The prompt of `role` with the slots of `filled`; sections of other slots are left out. `tools`: what it is
+        told of those that it has."""
         text = self.roles[role, question.kind]
         told = question.context.get(self.holders.get(role, role), "")
-        words = {"question": question.text, "context": told, **self.tasks[question.kind]}
+        words = {"question": question.text, "context": told, "tools": tools, **self.tasks[question.kind]}
         cue = f"{role.capitalize()}:"
         if self.whole and not any(_spells_control(words[name], tokenizer) for name in ("question", "context")):
             return _tokenize_whole(text, words, tokenizer, filled=filled, cue=cue)

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rmas.errors import BackboneError, ConfigError, unknown
 
@@ -49,6 +50,16 @@ class ToolConfig:
     seconds: float = 60.0
     call_seconds: float = 10.0
     chars: int = 4000
+
+    @property
+    def told(self) -> list[object]:
+        """What it says, wherever a corpus lies."""
+        corpus = None if self.corpus is None else PurePath(self.corpus).name
+        return list((vars(self) | {"corpus": corpus}).values())
+
+    def changed(self, **given: Any) -> "ToolConfig":
+        """With what is given and not None in the place of its own."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "chars"):

@@ -5,23 +5,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from rmas.configfile import fit, worded
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
 from rmas.packs import Retry, known_packs, load_pack, load_retries, with_later_kinds
 from rmas.pattern import Edge, Pattern, load_pattern
 from rmas.prompt import KINDS, PromptPack
-from rmas.settings import DTYPES, MEMORIES, Memory, check_dtype
+from rmas.settings import DTYPES, MEMORIES, Memory, ToolConfig, check_dtype
 from rmas.sources import Source, fetch_bundle, hub_name, parse_source
 from rmas.tomlfile import TomlFile, read_toml
+from rmas.tools import TOOLS
 
 SYSTEMS = Path(__file__).parent / "systems"
 DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
     "pattern prompts rounds latent_steps memory inner outer start tau links max_new_tokens message_tokens solver "
-    "roles edges retry later_kinds"
+    "roles edges retry later_kinds tools"
 )
 
 
@@ -66,6 +68,7 @@ class SystemSpec:
     max_new_tokens: int = 256
     message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
     solver: str = "recursive"
+    tools: ToolConfig = field(default_factory=ToolConfig)  # of the answerer
     team: tuple[str, ...] = ()  # roles of what it was made of: a question may hold a context for them
     retries: Mapping[str, Retry] = field(default_factory=dict)  # by task kind; none: an answer stays as it is
     table: Mapping[str, Any] = field(default_factory=dict)
@@ -86,11 +89,12 @@ class SystemSpec:
         their manifest. Neither over its place nor over the bytes of models.
         """
         manifest = None if self.links is None else self.links.parent / "manifest.json"
+        pack = self.pack if self.tools.names else self.pack.without_tools()
         parts = {
             "pattern": [self.pattern.schedule, [str(edge) for edge in self.pattern.edges], self.pattern.answerer],
             "words": [
                 self.pack.tasks,
-                sorted(map(repr, self.pack.roles.items())),
+                sorted(map(repr, pack.roles.items())),
                 dict(self.pack.holders),
                 *(["whole"] if self.pack.whole else []),
             ],
@@ -98,6 +102,7 @@ class SystemSpec:
             "outer": {str(edge): design for edge, design in self.outer.items()},
             "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],
             **({"retries": self.retries} if self.retries else {}),
+            **({"tools": self.tools.told} if self.tools.names else {}),
             "links": manifest.read_text(encoding="utf-8") if manifest is not None and manifest.exists() else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -199,6 +204,7 @@ def load_spec(name: str) -> SystemSpec:
         max_new_tokens=_number(file, "max_new_tokens", 256, low=1),
         message_tokens=_number(file, "message_tokens", 64, low=1),
         solver=_text(file, "solver", "recursive"),
+        tools=_tools(file),
         retries=load_retries(pack) if _flag(file, "retry") else {},
         table=table,
     )
@@ -279,6 +285,27 @@ def _flag(file: TomlFile, key: str) -> bool:
     if not isinstance(value, bool):
         raise file.fail(key, f"expected true or false, got {value!r}.")
     return value
+
+
+def _tools(file: TomlFile) -> ToolConfig:
+    """The table [tools]; a corpus is seen from the file."""
+    table, hints = file.table.get("tools", {}), get_type_hints(ToolConfig)
+    file.only(table, hints, prefix="tools.")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            values[key] = fit(value, hints[key])
+        except TypeError:
+            raise file.fail(f"tools.{key}", f"expected {worded(hints[key])}, got {value!r}.") from None
+    for name in values.get("names", ()):
+        if name not in TOOLS:
+            raise file.fail("tools.names", unknown("tool", name, TOOLS))
+    if "corpus" in values:
+        values["corpus"] = str((file.path.parent / values["corpus"]).absolute())
+    try:
+        return ToolConfig(**values)
+    except ConfigError as problem:
+        raise file.fail("tools", str(problem).removeprefix("tools: ")) from None
 
 
 def _tau(file: TomlFile) -> float:

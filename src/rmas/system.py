@@ -35,15 +35,22 @@ from rmas.prompt import Prompt, Question
 from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
 from rmas.spec import RoleSpec, SystemSpec, load_spec
+from rmas.tools import Toolbox, open_tools
 
 
 @final
 class System(nn.Module):
-    """Pattern + backbones + links. `backbones`: one per role; roles that name the same model share one object."""
+    """Pattern + backbones + links. `backbones`: one per role; roles that name the same model share one object.
 
-    def __init__(self, spec: SystemSpec, backbones: Mapping[str, HFBackbone]) -> None:
+    `tools`: what the answerer may call as it speaks. Raises PromptError where its prompt does not tell it of them.
+    """
+
+    def __init__(self, spec: SystemSpec, backbones: Mapping[str, HFBackbone], *, tools: Toolbox | None = None) -> None:
         super().__init__()
+        if tools is not None:
+            spec.pack.check_tools(spec.pattern.answerer, tools.tools)
         self.spec = spec
+        self.tools = tools
         self.notes: tuple[str, ...] = ()
         self._backbones = dict(backbones)
         self.inner = nn.ModuleDict({role: self._inner(role) for role in spec.pattern.roles})
@@ -64,7 +71,12 @@ class System(nn.Module):
     @cached_property
     def agents(self) -> Mapping[str, Agent]:
         return {
-            role: Agent(role=role, backbone=self._backbones[role], inner=self.inner[role])
+            role: Agent(
+                role=role,
+                backbone=self._backbones[role],
+                inner=self.inner[role],
+                tools=self.tools if role == self.spec.pattern.answerer else None,
+            )
             for role in self.spec.pattern.roles
         }
 
@@ -75,7 +87,8 @@ class System(nn.Module):
 
     def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
         """The prompt of `role` for a question, with the slots of `filled`."""
-        return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled)
+        told = "" if self.tools is None or role != self.pattern.answerer else self.tools.told
+        return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled, tools=told)
 
     def channel(
         self, latent_steps: int, *, checkpointed: bool = False, known: KnownThoughts | None = None
@@ -111,6 +124,7 @@ def load_system(
     dtype: str = "auto",
     start: str | None = None,
     seed: int = 0,
+    tools: Toolbox | None = None,
     progress: Progress = silent,
 ) -> System:
     """A shipped system by name, a system file, a bundle, or what one says -> a System ready to run, on its device(s).
@@ -118,7 +132,8 @@ def load_system(
     `device` and `dtype` hold for every role whose file does not say otherwise. Missing weights are fetched, GGUF
     files unpacked once into `cache` (default: the user's cache folder),
     links loaded from the bundle or computed in closed form (and cached). `start`: begin there instead, whatever the
-    file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was.
+    file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was. `tools`:
+    where they are open already; None: those that the file names are opened, with no key.
     """
     cache = cache or user_cache_path("rmas")
     spec = (load_spec(name) if isinstance(name, str) else name).placed(device=device, dtype=dtype)
@@ -126,6 +141,7 @@ def load_system(
         check_start(start)
         spec = replace(spec, start=start, links=None)
     _check_names(spec)
+    tools = open_tools(spec.tools, cache=cache) if tools is None else tools
     loaded: dict[RoleSpec, HFBackbone] = {}
     for entry in (role.model for role in spec.roles.values()):
         if entry not in loaded:
@@ -136,7 +152,7 @@ def load_system(
                 merge_adapter(loaded[entry], entry.adapter)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        system = System(spec, {role: loaded[entry.model] for role, entry in spec.roles.items()})
+        system = System(spec, {role: loaded[entry.model] for role, entry in spec.roles.items()}, tools=tools)
     system.notes = mirror_notes(spec, cache=cache) + ((spec.pack.note,) if spec.pack.note else ())
     if spec.links is None:
         start_links(system, cache=cache, seed=seed, progress=progress)

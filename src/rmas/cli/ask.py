@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from rmas.cli.fetch import make_ready
-from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
+from rmas.cli.options import (
+    SYSTEM_HELP,
+    CacheOption,
+    CorpusOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    SearchOption,
+    ToolsOption,
+    cache_folder,
+    search_key,
+    tool_names,
+)
 from rmas.cli.screen import note, print_json, progress, shown, table
 from rmas.errors import ConfigError, QuestionError
 
@@ -28,6 +40,9 @@ def ask(
     message_tokens: Annotated[
         int | None, typer.Option(help="The longest message of the text channel.", show_default="the system's")
     ] = None,
+    tools: ToolsOption = None,
+    search: SearchOption = None,
+    corpus: CorpusOption = None,
     kind: Annotated[
         str, typer.Option(metavar="open|math|choice|code|search", help="The kind of task; it words the prompts.")
     ] = "open",
@@ -47,6 +62,9 @@ def ask(
         list[str] | None,
         typer.Option(metavar="TEXT", help="End the answer before this text. Repeatable.", show_default=False),
     ] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe-run-code-without-sandbox", help="Run the answerer's code with your own rights.")
+    ] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     cache: CacheOption = None,
@@ -58,11 +76,13 @@ def ask(
     from rmas.spec import load_spec
 
     spec = load_spec(system).placed(device=device, dtype=dtype)
+    wanted = spec.tools.changed(names=tool_names(tools), search=search, corpus=corpus)
     config = RunConfig(
         rounds=spec.rounds if rounds is None else rounds,
         latent_steps=spec.latent_steps if latent_steps is None else latent_steps,
         channel=cast(Any, channel),
         message_tokens=message_tokens,
+        tools=wanted,
     )
     sampling = Sampling(
         temperature=temperature,
@@ -83,6 +103,8 @@ def ask(
         "latent_steps": config.latent_steps,
         "channel": config.channel,
         "message_tokens": spec.message_tokens if message_tokens is None else message_tokens,
+        "tools": list(wanted.names),
+        **({"search": wanted.search, "corpus": wanted.corpus} if "search" in wanted.names else {}),
         "kind": asked.kind,
         "samples": sampling.samples,
         "seed": sampling.seed,
@@ -98,12 +120,15 @@ def ask(
     if not as_json:
         note(" ".join(f"{name}={value}" for name, value in resolved.items()))
 
-    from rmas.solvers import open_solver
+    from rmas.solvers import open_solver, solver_tools
 
     folder = cache_folder(cache)
+    toolbox = solver_tools(system, config, cache=folder, key=search_key(), allow_unsafe=unsafe)
     with progress() as report:
         make_ready(spec, folder, report)
-        solver = open_solver(system, config, sampling, cache=folder, device=device, dtype=dtype, progress=report)
+        solver = open_solver(
+            system, config, sampling, cache=folder, device=device, dtype=dtype, tools=toolbox, progress=report
+        )
     if as_json:
         answer = solver.solve([asked])[0]
         print_json({**answer.to_json(), "config": resolved, "notes": list(answer.trace.notes)})
@@ -138,12 +163,24 @@ def _print_all(answer: "Answer") -> "Answer":
 def _print_trace(answer: "Answer") -> None:
     """The turns, their totals and the notes, on stderr."""
     header = ("round", "role", "verb", "tokens in", "latent steps", "tokens out", "seconds")
-    rows = [tuple(turn.values()) for turn in answer.trace.to_json()]
+    rows = [tuple(turn.values())[: len(header)] for turn in answer.trace.to_json()]
     usage = answer.trace.usage
     total = ("total", "", "", usage.prompt_tokens, usage.latent_steps, usage.completion_tokens, usage.seconds)
     print("\n" + table(header, [*rows, total]), file=sys.stderr)
+    if answer.trace.calls:
+        print("\n" + _calls(answer), file=sys.stderr)
     for line in answer.trace.notes:
         note(f"note: {line}")
+
+
+def _calls(answer: "Answer") -> str:
+    """What was called, what came back, and what of it was lost."""
+    header = ("call of", "characters", "result", "tokens", "seconds", "")
+    rows = []
+    for call in answer.trace.calls:
+        lost = f"limit of {call.limit}" if call.limit else "cut" if call.is_cut else ""
+        rows.append((call.tool, call.call_chars, call.result_chars, call.result_tokens, call.seconds, lost))
+    return table(header, rows)
 
 
 def _text(question: str) -> str:

@@ -9,7 +9,19 @@ import typer
 
 from rmas.cli.fetch import make_ready
 from rmas.cli.group import INTERRUPTED, leave
-from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
+from rmas.cli.options import (
+    SYSTEM_HELP,
+    CacheOption,
+    CorpusOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    SearchOption,
+    ToolsOption,
+    cache_folder,
+    search_key,
+    tool_names,
+)
 from rmas.cli.screen import note, print_json, progress, table, training_progress
 from rmas.settings import CONDITIONS
 
@@ -42,6 +54,9 @@ def evaluate(
             show_default="none",
         ),
     ] = None,
+    tools: ToolsOption = None,
+    search: SearchOption = None,
+    corpus: CorpusOption = None,
     samples: Annotated[int | None, typer.Option(help="Answers a question.", show_default="1")] = None,
     limit: Annotated[int | None, typer.Option(help="The first N questions.", show_default="all")] = None,
     data: Annotated[
@@ -68,10 +83,11 @@ def evaluate(
 
     given: dict[str, Any] = {"task": task, "solver": solver, "system": system, "rounds": rounds}
     given |= {"latent_steps": latent_steps, "control": control, "samples": samples, "limit": limit, "data": data}
+    given |= {"tools": tool_names(tools), "search": search, "corpus": corpus}
     settings = load_config(EvalConfig, config, sets or (), **given)
     found = find_task(settings.task)
 
-    from rmas.suite.cell import open_cell, resolved, spec_of
+    from rmas.suite.cell import open_cell, resolved, spec_of, tools_of
 
     settings = resolved(settings, found)
     judge = judge_for(found, settings, key=os.environ.get(_JUDGE_KEY, ""))
@@ -80,10 +96,13 @@ def evaluate(
         note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
     questions = load_samples(found, data=settings.data, limit=settings.limit, without=settings.without)
     sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
+    toolbox = tools_of(settings, cache=cache_folder(cache), key=search_key())
     claim_folder(out, settings, resume=resume, free=FREE)
     with progress() as loading:
         make_ready(spec_of(settings), cache_folder(cache), loading)
-        opened, facts = open_cell(settings, device=device, dtype=dtype, cache=cache_folder(cache), progress=loading)
+        opened, facts = open_cell(
+            settings, device=device, dtype=dtype, cache=cache_folder(cache), tools=toolbox, progress=loading
+        )
 
     from rmas.eval.run import evaluate_into
 
@@ -114,13 +133,14 @@ def _told(summary: Mapping[str, Any]) -> str:
     rows = [[name, *_share(result[name])] for name in ("accuracy", "lenient", "judged", "majority") if name in result]
     rows += [[f"pass@{k}", *_share(figures)] for k, figures in result.get("pass_at", {}).items()]
     tokens = ", ".join(f"{count:.1f} {name.replace('_', ' ')}" for name, count in result["tokens"].items())
+    calls = "".join(f", {count:.1f} calls of {name}" for name, count in result.get("calls", {}).items())
     least = result["smallest_difference"]
     return "\n".join(
         [
             table(["", "%", "error", "95 % interval"], rows),
             f"{result['questions']} questions, {result['samples']} samples; {100 * result['unparsed']:.1f} % unparsed, "
             f"{100 * result['truncated']:.1f} % cut off",
-            f"a question: {tokens}",
+            f"a question: {tokens}{calls}",
             "no difference would be seen"
             if least is None
             else f"differences below {100 * least:.1f} points would not be seen",

@@ -21,6 +21,12 @@ class EvalConfig:
     message_tokens: int | None = None  # of a text message
     control: Condition = "none"
     answerer: str | None = None  # a system whose answerer takes the place of this one's
+    tools: tuple[str, ...] | None = None  # of the answerer; an empty list: none
+    search: str | None = None  # who searches
+    corpus: str | None = None  # a folder of texts to search
+    tool_calls: int | None = None  # of an answer
+    tool_tokens: int | None = None  # of results that it may read
+    tool_seconds: float | None = None  # for its calls together
     samples: int = 1  # a question
     seed: int = 0
     temperature: float = 0.0
@@ -41,7 +47,7 @@ class EvalConfig:
             raise ConfigError(unknown("control", self.control, CONDITIONS))
         for name in ("samples", "batch_size", "jobs"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
-        for name in ("rounds", "message_tokens", "max_new_tokens", "limit"):
+        for name in ("rounds", "message_tokens", "max_new_tokens", "limit", "tool_calls", "tool_tokens"):
             value = vars(self)[name]
             require(value is None or value >= 1, name, value, "1 or more")
         require_latent_steps(self.latent_steps)

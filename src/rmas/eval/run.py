@@ -8,7 +8,6 @@ it would have had, and writes only what is missing. A run that grows leaves its 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,8 @@ from rmas.tools.sandbox import Sandbox
 
 _STRETCH = 4  # batches that are sorted by length together
 _GRADERS = "graders"  # in a run's origin: which version its verdicts are of
-_DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts"}  # of a system's facts -> what it is called
+# Of a system's facts -> what it is called.
+_DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts", "searched": "searched texts"}
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
 
@@ -268,5 +268,5 @@ def _record(place: tuple[Sample, Answer, int], found: Grade, ballot: str | None,
         completion_tokens=usage.completion_tokens - sum(trace.sample_tokens[1:]) if is_first else own,
         sequential_steps=trace.sequential_steps if is_first else 0,
         seconds=usage.seconds if is_first else 0.0,
-        turns=tuple(asdict(turn) for turn in answer.trace.turns) if is_first else (),
+        turns=tuple(answer.trace.to_json()) if is_first else (),
     )

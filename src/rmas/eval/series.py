@@ -44,6 +44,7 @@ TRAITS: Mapping[str, Trait] = {  # what matters most to a reader first
     "system": Trait("system"),
     "answerer": Trait("answerer", "answerer {}"),
     "control": Trait("control", plain="none"),
+    "tools": Trait("tools", "tools {}"),
     "samples": Trait("samples", "{} samples", 1),
     "message_tokens": Trait("message tokens", "messages of {} tokens"),
     "temperature": Trait("temperature", "temperature {:g}"),

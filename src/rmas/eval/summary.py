@@ -16,7 +16,8 @@ _COUNTS = ("prompt_tokens", "latent_steps", "completion_tokens", "sequential_ste
 
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:
-    """Accuracy by both readings with error and intervals, pass@k, majority vote, what was unparsed or cut, and tokens.
+    """Accuracy by both readings with error and intervals, pass@k, majority vote, what was unparsed or cut, tokens, and
+    calls of tools where there were any.
 
     `records`: whole questions in any order. Every figure is a mean over questions; None: these records tell none.
     `judged` is the accuracy by the judge, where one was asked about all; `majority` there is where samples vote.
@@ -46,6 +47,9 @@ def summarise(records: Sequence[Record]) -> dict[str, Any]:
     for name in sorted({name for record in records for name in record.scores}):
         scored = [[record.scores.get(name, 0.0) for record in group] for group in groups]
         table[name] = estimate(scored)._asdict()
+    called = Counter(call["tool"] for record in records for turn in record.turns for call in turn.get("calls", ()))
+    if called:
+        table["calls"] = {name: count / len(groups) for name, count in sorted(called.items())}
     table["tokens"] = {name: sum(vars(record)[name] for record in records) / len(groups) for name in _COUNTS}
     return {key: as_json(value) for key, value in table.items()}
 

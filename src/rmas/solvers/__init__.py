@@ -9,6 +9,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,7 @@ from rmas.solvers.recursive import RecursiveSolver
 from rmas.sources import Progress, silent
 from rmas.spec import SystemSpec, load_spec
 from rmas.system import load_system
+from rmas.tools import Toolbox, open_tools
 
 __all__ = [
     "SOLVERS",
@@ -39,6 +41,7 @@ __all__ = [
     "find_solver",
     "open_solver",
     "solver_spec",
+    "solver_tools",
 ]
 
 
@@ -111,9 +114,32 @@ def solver_spec(name: str, config: RunConfig, solver: str | None = None) -> tupl
         raise ConfigError(f"{spec.name} has no agents, which solver {chosen} needs. Name a system such as smol.")
     if config.answerer is not None:
         spec = spec.with_answerer(load_spec(config.answerer))
+    if config.tools is not None:
+        spec = replace(spec, tools=config.tools)
+    if spec.tools.names and "tools" in kind.lacks:
+        raise ConfigError(f"tools are {', '.join(spec.tools.names)}, but solver {chosen} calls none. Leave them out.")
     if config.control != "none" and not kind.has_messages:
         raise ConfigError(f"control is {config.control}, but solver {chosen} has no messages. Leave it out.")
     return chosen, *kind.variant(spec, config)
+
+
+def solver_tools(
+    name: str,
+    config: RunConfig,
+    solver: str | None = None,
+    *,
+    cache: Path,
+    key: str = "",
+    allow_unsafe: bool = False,
+) -> Toolbox | None:
+    """The tools that the answerer has, open, before any weights are loaded; None: it has none.
+
+    Raises PromptError where its prompt would not tell it of them, and what `open_tools` raises.
+    """
+    _, spec, _ = solver_spec(name, config, solver)
+    if spec.tools.names:
+        spec.pack.check_tools(spec.pattern.answerer, spec.tools.names)
+    return open_tools(spec.tools, cache=cache, key=key, allow_unsafe=allow_unsafe)
 
 
 def open_solver(
@@ -125,9 +151,11 @@ def open_solver(
     cache: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    tools: Toolbox | None = None,
     progress: Progress = silent,
 ) -> Solver:
-    """A solver on a system, ready to answer. Loads weights where it has any, as `load_system` does."""
+    """A solver on a system, ready to answer. Loads weights where it has any, and opens tools that are not open yet, as
+    `load_system` does."""
     chosen, spec, config = solver_spec(name, config or RunConfig(), solver)
-    load = partial(load_system, cache=cache, device=device, dtype=dtype, progress=progress)
+    load = partial(load_system, cache=cache, device=device, dtype=dtype, tools=tools, progress=progress)
     return find_solver(chosen).open(spec, config, sampling, load)

@@ -36,6 +36,6 @@ KIND = Kind(
     has_messages=False,
     lacks=(
         *("system", "control", "rounds", "latent_steps", "message_tokens", "max_new_tokens", "batch_size"),
-        *("temperature", "top_p", "top_k", "seed", "prompts", "links", "dtype"),
+        *("temperature", "top_p", "top_k", "seed", "prompts", "links", "dtype", "tools"),
     ),
 )

@@ -135,5 +135,5 @@ KIND = Kind(
     variant=_checked,
     open=_open,
     has_messages=False,
-    lacks=("message_tokens",),
+    lacks=("message_tokens", "tools"),
 )

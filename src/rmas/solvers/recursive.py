@@ -19,6 +19,7 @@ from rmas.engine import (
     TextChannel,
     Trace,
     check_lengths,
+    least_tokens,
     run,
     speak,
 )
@@ -72,11 +73,13 @@ class RecursiveSolver:
         """Refuse a question that some agent could not read whole. Runs no model. Raises QuestionError: by how much."""
         for question in questions:
             question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
+        answerer = self.system.agents[self.system.pattern.answerer]
+        least = 0 if answerer.tools is None else least_tokens(answerer.backbone, answerer.tools)
         check_lengths(
             self.system,
             questions,
             channel=self.channel,
-            max_new_tokens=self.sampling.max_new_tokens,
+            max_new_tokens=self.sampling.max_new_tokens + least,
             rounds=self.rounds,
         )
 
@@ -85,7 +88,9 @@ class RecursiveSolver:
         def finish(last: LastTurn) -> Iterator[tuple[list[Row], list[Answer] | None]]:
             return finish_turn(last, self.sampling, self.system.notes)
 
-        heads = Heads(room=max(self.channel.message_length, self.sampling.max_new_tokens))
+        tools = self.system.agents[self.system.pattern.answerer].tools
+        after = self.sampling.max_new_tokens + (0 if tools is None else tools.config.tokens)
+        heads = Heads(room=max(self.channel.message_length, after))
         columns = run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
         for rows, answers in columns:
             yield rows, None if answers is None else self._retried(answers, questions)
@@ -115,17 +120,25 @@ def finish_turn(
     start = last.read() if start is None else start
     generators = [g for question in last.questions for g in sampling.generators(question.text)]
     rows: list[Row] = []
-    for rows in speak(last.agent.backbone, start, sampling, generators):
+    for rows in speak(last.agent.backbone, start, sampling, generators, tools=last.agent.tools):
         yield rows, None
     per_question = [rows[i : i + sampling.samples] for i in range(0, len(rows), sampling.samples)]
     written = [tuple(len(row.ids) for row in group) for group in per_question]
+    calls = [
+        tuple(replace(call, sample=number) for number, row in enumerate(group) for call in row.calls)
+        for group in per_question
+    ]
+    read = [
+        length + sum(call.result_tokens for call in made) for length, made in zip(start.lengths, calls, strict=True)
+    ]
     last.log.add(
         round=last.round,
         role=last.agent.role,
         verb="speak",
         seconds=time.perf_counter() - began,
         latent_steps=0,
-        tokens=list(zip(start.lengths, map(sum, written), strict=True)),
+        tokens=list(zip(read, map(sum, written), strict=True)),
+        calls=calls,
     )
     traces: list[Trace] = last.log.traces(notes)
     yield (

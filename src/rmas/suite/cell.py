@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from rmas.designs import SOFT_TOKEN
 from rmas.eval.config import EvalConfig
 from rmas.eval.task import Task
-from rmas.settings import RunConfig, Sampling
+from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solver import Solver
-from rmas.solvers import find_solver, open_solver, solver_spec
+from rmas.solvers import find_solver, open_solver, solver_spec, solver_tools
 from rmas.sources import Progress, pinned, silent
-from rmas.spec import SystemSpec
+from rmas.spec import SystemSpec, load_spec
 from rmas.system import System
+from rmas.tools import Toolbox
 
 
 class Opened(NamedTuple):
@@ -26,7 +27,8 @@ def resolved(settings: EvalConfig, task: Task) -> EvalConfig:
 
     Raises ConfigError for a solver, system or control that does not exist or does not fit.
     """
-    _, spec, _ = solver_spec(system_of(settings), RunConfig(control=settings.control), settings.solver)
+    config = RunConfig(control=settings.control, tools=_tools(settings))
+    _, spec, _ = solver_spec(system_of(settings), config, settings.solver)
     fixed: dict[str, Any] = {"rounds": spec.rounds, "latent_steps": spec.latent_steps}
     fixed["max_new_tokens"] = task.max_new_tokens
     fixed["message_tokens"] = spec.message_tokens or settings.max_new_tokens or task.max_new_tokens
@@ -40,8 +42,29 @@ def spec_of(settings: EvalConfig) -> SystemSpec:
     return solver_spec(system_of(settings), _how(settings), settings.solver)[1]
 
 
-def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, progress: Progress = silent) -> Opened:
-    """The solver of resolved `settings`, ready to answer, and what a summary says about its system. Loads weights."""
+def tools_of(settings: EvalConfig, *, cache: Path, key: str = "") -> Toolbox | None:
+    """The tools of `settings`, open, before any weights are loaded. `key`: of a search service."""
+    return solver_tools(
+        system_of(settings),
+        _how(settings),
+        settings.solver,
+        cache=cache,
+        key=key,
+        allow_unsafe=settings.unsafe_run_code_without_sandbox,
+    )
+
+
+def open_cell(
+    settings: EvalConfig,
+    *,
+    device: str,
+    dtype: str,
+    cache: Path,
+    tools: Toolbox | None = None,
+    progress: Progress = silent,
+) -> Opened:
+    """The solver of resolved `settings`, ready to answer, and what a summary says about its system. Loads weights, and
+    opens tools unless they are given."""
     assert settings.max_new_tokens is not None, "resolved"
     sampling = Sampling(
         temperature=settings.temperature,
@@ -59,6 +82,7 @@ def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, pro
         cache=cache,
         device=device,
         dtype=dtype,
+        tools=tools,
         progress=progress,
     )
     facts: dict[str, Any] = {"lacks": list(find_solver(settings.solver).lacks)}
@@ -74,6 +98,9 @@ def open_cell(settings: EvalConfig, *, device: str, dtype: str, cache: Path, pro
             for role, backbone in system.backbones.items()
         }
         facts["notes"] = list(system.notes)
+        if system.tools is not None:
+            facts["tools"] = vars(system.tools.config)
+            facts["searched"] = system.tools.facts.get("search", "nothing")
     return Opened(solver, facts)
 
 
@@ -88,5 +115,15 @@ def _how(settings: EvalConfig) -> RunConfig:
         message_tokens=settings.message_tokens,
         control=settings.control,
         answerer=settings.answerer,
+        tools=_tools(settings),
         batch_size=settings.batch_size,
     )
+
+
+def _tools(settings: EvalConfig) -> ToolConfig | None:
+    """The system's own tools, with what the settings say of them. None: the settings say nothing."""
+    given: dict[str, Any] = {"names": settings.tools, "search": settings.search, "corpus": settings.corpus}
+    given |= {"calls": settings.tool_calls, "tokens": settings.tool_tokens, "seconds": settings.tool_seconds}
+    if all(value is None for value in given.values()):
+        return None
+    return load_spec(system_of(settings)).tools.changed(**given)
