@@ -1,5 +1,6 @@
 """Suites: cells from a file, what fails, what is not done twice, and the tables that come out."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_a_cell_grows_with_its_limit_and_asks_only_what_is_new(tmp_path: Path) -
     few = suite_of(tmp_path, text.replace("max_new_tokens = 4", "limit = 4\nmax_new_tokens = 4"))
     problem = "holds 7 questions, limit is 4 now. Raise it, or delete the folder."
     assert problem in run(few, tmp_path).failed["runs/sums/half"]
+
+
+def test_a_method_with_fewer_questions_is_compared_on_those_that_it_has(tmp_path: Path) -> None:
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    suite = suite_of(tmp_path, text.replace("[methods.adder]", "[methods.adder]\nlimit = 5"))
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    with (tmp_path / "out/tables/accuracy.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert (rows["adder"]["sums_n"], rows["half"]["sums_n"]) == ("5", "12")
+    halves = [json.loads(line) for line in (tmp_path / "out/runs/sums/half/samples.jsonl").read_text().splitlines()]
+    asked = {
+        json.loads(line)["id"] for line in (tmp_path / "out/runs/sums/adder/samples.jsonl").read_text().splitlines()
+    }
+    wrong = sum(record["verdict"] != "correct" for record in halves if record["id"] in asked)
+    assert float(rows["adder"]["sums_difference"]) == pytest.approx(wrong / 5)
 
 
 def test_packed_runs_are_read_and_grow_as_plain_ones_do(tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
     for name, method in methods.items():
         file.only(
             method,
-            ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", *_SHARED),
+            ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", "limit", *_SHARED),
             prefix=f"methods.{name}.",
         )
         if (row := method.get("row", name)) not in methods:

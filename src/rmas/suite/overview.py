@@ -58,7 +58,8 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
         for suffix in FORMATS:
             write_table(table, folder / f"{name}{suffix}")
     for task in suite.tasks:
-        folders = [out / cell.folder for cell in _ordered(suite, task) if cell in done]
+        cells = [cell for cell in _ordered(suite, task) if cell in done]
+        folders = [out / cell.folder for cell in cells if cell.config.limit == cells[0].config.limit]
         if folders:
             report(folders, folder / task)
     return tables

@@ -65,11 +65,21 @@ def _voted(run: Run) -> Mapping[str, Sequence[float]]:
 
 
 def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
-    """Their results on the same questions; None where one of them is missing."""
+    """Their results on the questions that both were asked: the first ones, where one has a smaller limit.
+
+    None where one of them is missing. Raises ConfigError where neither has all questions of the other.
+    """
     mine, theirs = found.get((method, task)), found.get((other, task))
     if mine is None or theirs is None:
         return None
-    return pair(mine.results, theirs.results, names=(method, other))
+    both = mine.results.keys() & theirs.results.keys()
+    if len(both) < min(len(mine.results), len(theirs.results)):
+        return pair(mine.results, theirs.results, names=(method, other))  # which says what is lacking
+    return pair(_only(mine.results, both), _only(theirs.results, both), names=(method, other))
+
+
+def _only(results: Mapping[str, Sequence[float]], names: Collection[str]) -> dict[str, Sequence[float]]:
+    return {name: found for name, found in results.items() if name in names}
 
 
 def average(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
