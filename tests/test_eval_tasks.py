@@ -304,6 +304,31 @@ def test_the_line_of_a_bad_row_is_its_own(tmp_path: Path) -> None:
         load(tmp_path, "math500", *rows, {"question": "3?"})
 
 
+@pytest.mark.parametrize(
+    ("asserts", "code", "function"),
+    [
+        (["assert add(1, 2) == 3"], "def add(a, b):\n    return a + b", "add"),
+        (["assert set(pairs((1, 2))) == set((1,))"], "def helper():\n    pass\n\ndef pairs(x):\n    return x", "pairs"),
+        (["assert math.isclose(area(3), 9.5)"], "", "area"),
+        (["assert is_it is not None"], "", ""),
+    ],
+)
+def test_an_mbpp_question_names_the_function_that_its_tests_call(
+    tmp_path: Path, asserts: list[str], code: str, function: str
+) -> None:
+    (sample,) = load(tmp_path, "mbpp_plus", first("mbpp_plus") | {"test_list": asserts, "code": code})
+    assert sample.question.function == function
+
+
+def test_other_code_questions_name_their_function_and_programs_none(tmp_path: Path) -> None:
+    (sample,) = load(tmp_path, "humaneval", first("humaneval"))
+    assert sample.question.function == first("humaneval")["entry_point"]
+    for golden in GOLDEN["livecodebench"]:
+        (sample,) = load(tmp_path, "livecodebench", golden.forms[0])
+        assert sample.target.tests is not None
+        assert sample.question.function == sample.target.tests.function
+
+
 @pytest.mark.parametrize("task_id", [1, 10, 511, 974])
 def test_rows_of_mbpps_other_splits_are_passed_over(task_id: int, tmp_path: Path) -> None:
     samples = load(tmp_path, "mbpp", first("mbpp") | {"task_id": task_id}, first("mbpp"))

@@ -33,6 +33,7 @@ LEVELS = {
     "tools": 1,
     "engine": 2,
     "graph": 2,
+    "importing": 2,
     "spec": 2,
     "alignment": 3,
     "system": 3,

@@ -147,6 +147,40 @@ def test_a_section_may_stand_in_the_first_round_alone_or_in_later_ones(tmp_path:
     assert ("Plan this." in later, "Plan again." in later) == (False, True)
 
 
+FUNCTIONS = """whole = true
+
+[roles.planner]
+system = "Be helpful."
+sections = [
+  { text = "Write a program. {question}", unless = ["solver", "function"] },
+  { text = "Write {function}. {question}", unless = "solver", after = "function" },
+  { text = "Again a program, from:\\n", after = "solver", unless = "function" },
+  { text = "{solver}", unless = "function" },
+  { text = "\\n{question}", after = "solver", unless = "function" },
+  { text = "Again {function}, from:\\n", after = ["solver", "function"] },
+  { text = "{solver}", after = "function" },
+  { text = "\\n{question}", after = ["solver", "function"] },
+]
+"""
+
+
+def test_a_section_may_depend_on_the_round_and_on_whether_a_function_is_asked_for(tmp_path: Path) -> None:
+    pack = pack_of(tmp_path, FUNCTIONS + WORDS.partition("[roles.critic]")[1] + WORDS.partition("[roles.critic]")[2])
+    told = {
+        ("", False): "Write a program. Sort.",
+        ("add", False): "Write add. Sort.",
+        ("", True): "Again a program, from:\n[[solver]]\nSort.",
+        ("add", True): "Again add, from:\n[[solver]]\nSort.",
+    }
+    for (function, has_heard), text in told.items():
+        question = Question(text="Sort.", kind="code", function=function)
+        filled = frozenset({"solver"} if has_heard else ())
+        tokenizer = tokenizer_of("chatml")
+        assert f"user\n{text}<|im_end|>" in spelled(
+            pack.render("planner", question, tokenizer, filled=filled), tokenizer
+        )
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -189,7 +223,7 @@ def test_prompts_without_any_head_run(tmp_path: Path) -> None:
 def test_the_digest_of_a_system_sees_a_condition_and_leaves_what_has_none_as_it_was() -> None:
     section = load_pack("native", "sequential").roles["critic", "open"].sections[0]
     assert repr(section) == f"Section(parts={section.parts!r})"
-    assert "unless='solver'" in repr(section._replace(unless="solver"))
+    assert "unless=('solver',)" in repr(section._replace(unless=("solver",)))
 
 
 def test_the_digest_of_a_system_sees_whether_prompts_are_whole() -> None:

@@ -2,7 +2,8 @@
 
 The surprising thing: a brace that belongs to the text is written twice, `{{` or `}}`; everything else in braces is a
 placeholder, and one that is no word of ours is a slot, named after the role whose message it takes. A section may be a
-table: `{ text = "…", unless = "solver" }` stands until a message of the solver has come, `after` once it has.
+table: `{ text = "…", unless = "solver" }` stands until a message of the solver has come, `after` once it has. Both may
+be lists, and `function` in them means a question that asks for a function by its name.
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from rmas.errors import PromptError, unknown
 from rmas.pattern import Pattern
-from rmas.prompt import KINDS, WORDS, PromptPack, RoleText, Section
+from rmas.prompt import FUNCTION, KINDS, PromptPack, RoleText, Section
 from rmas.tomlfile import TomlFile, read_toml
 
 PACKS = Path(__file__).parent / "prompts"
@@ -88,15 +89,18 @@ def with_later_kinds(pack: PromptPack, pattern: Pattern, kinds: Mapping[str, str
         if len(heard) != 1 or len(pattern.into(role)) != 1:
             continue
         for kind, later in kinds.items():
-            first = [part._replace(unless=heard[0]) for part in pack.roles[role, kind].sections if _is_first(part)]
-            rest = [part._replace(after=heard[0]) for part in pack.roles[role, later].sections if not part.unless]
+            first = [
+                part._replace(unless=(*part.unless, *heard))
+                for part in pack.roles[role, kind].sections
+                if heard[0] not in (*part.after, *part.names)
+            ]
+            rest = [
+                part._replace(after=(*part.after, *heard))
+                for part in pack.roles[role, later].sections
+                if heard[0] not in part.unless
+            ]
             roles[role, kind] = pack.roles[role, kind]._replace(sections=(*first, *rest))
     return replace(pack, roles=roles)
-
-
-def _is_first(section: Section) -> bool:
-    """Whether it stands while no message has come."""
-    return not section.after and all(name in WORDS for name in section.names)
 
 
 def _retry(file: TomlFile, key: str, table: object) -> Retry:
@@ -145,40 +149,49 @@ def _role_text(file: TomlFile, key: str, table: Mapping[str, object], whole: boo
         raise file.fail(key, "expected a text `system` and a list of texts `sections`.")
     parsed = tuple(_section(file, key, section, whole) for section in sections)
     text = RoleText(system if whole else system.strip(), parsed)
-    names = [name for section in parsed for name in section.names]
     for section in parsed:
-        optional = [name for name in section.names if name not in ("question", "brief", "answer")]
+        optional = [name for name in section.names if name not in ("question", "brief", "answer", FUNCTION)]
         if len(optional) > 1 or (optional and "question" in section.names):
             raise file.fail(key, f"the section with {optional} must hold one slot and no {{question}}: split it.")
-    for name in text.slots:
-        if names.count(name) > 1:
-            raise file.fail(key, f"slot {{{name}}} stands {names.count(name)} times. Keep one.")
     _check_conditions(file, key, text)
     return text
 
 
 def _check_conditions(file: TomlFile, key: str, text: RoleText) -> None:
     """Refuse a condition on no slot, and a question that does not stand exactly once whatever messages have come."""
-    sources = {name for section in text.sections for name in (section.after, section.unless) if name}
-    for name in sorted(sources - set(text.slots)):
+    sources = {name for section in text.sections for name in (*section.after, *section.unless)}
+    for name in sorted(sources - {*text.slots, FUNCTION}):
         raise file.fail(key, f"a section depends on {name!r}, which has no slot here (have {list(text.slots)}).")
-    for chosen in (some for size in range(len(sources) + 1) for some in combinations(sorted(sources), size)):
+    there = sorted(sources | set(text.slots))
+    for chosen in (some for size in range(len(there) + 1) for some in combinations(there, size)):
         stand = [section for section in text.sections if section.stands(frozenset(chosen), {"context": ""})]
-        if (times := sum(section.names.count("question") for section in stand)) != 1:
-            when = f" once {' and '.join(chosen)} wrote" if chosen else ""
+        names = [name for section in stand for name in section.names]
+        if (times := names.count("question")) != 1:
+            when = f" once {' and '.join(chosen)} wrote" if chosen and sources else ""
             raise file.fail(key, f"{{question}} must stand exactly once, stands {times} times{when}.")
+        for name in text.slots:
+            if names.count(name) > 1:
+                raise file.fail(key, f"slot {{{name}}} stands {names.count(name)} times. Keep one.")
 
 
 def _section(file: TomlFile, key: str, section: object, whole: bool) -> Section:
     given = {"text": section} if isinstance(section, str) else section
     known = ("text", *_CONDITIONS)
-    if not isinstance(given, dict) or not all(isinstance(given.get(name, ""), str) for name in known):
+    if not isinstance(given, dict) or not isinstance(given.get("text", ""), str):
         raise file.fail(key, f"a section must be a text, got {section!r}. A table holds texts: {', '.join(known)}.")
     file.only(given, known, prefix=f"{key}.sections.")
+    conditions = {name: _names(file, key, section, given[name]) for name in _CONDITIONS if name in given}
     text = str(given.get("text", ""))
     parts = re.split(r"(?<!\{)\{(\w+)\}(?!\})", text if whole else text.strip())
     texts = [part.replace("{{", "\0").replace("}}", "\1") for part in parts[::2]]
     if any("{" in text or "}" in text for text in texts):
         raise file.fail(key, f"a lone brace in {text!r}. Write {{{{ or }}}} for a brace itself.")
     parts[::2] = [text.replace("\0", "{").replace("\1", "}") for text in texts]
-    return Section(tuple(parts), **{name: given[name] for name in _CONDITIONS if name in given})
+    return Section(tuple(parts), **conditions)
+
+
+def _names(file: TomlFile, key: str, section: object, value: object) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise file.fail(key, f"a section must be a text, got {section!r}. A condition is a name or a list of names.")
+    return tuple(names)

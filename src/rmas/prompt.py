@@ -17,17 +17,22 @@ from rmas.errors import PromptError, QuestionError, unknown
 
 Kind = Literal["open", "math", "choice", "code", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-WORDS = ("question", "context", "brief", "answer", "tools")  # every other placeholder is a slot, named after its source
+FUNCTION = "function"
+WORDS = ("question", "context", "brief", "answer", FUNCTION, "tools")  # every other placeholder is a slot
 _OPTIONAL = ("context", "tools")  # their sections stand where there are any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What is asked: a text, the kind of task, and per role the private context that no other role sees."""
+    """What is asked: a text, the kind of task, and per role the private context that no other role sees.
+
+    `function`: of a code task, what the function that is to be written is called; empty: a whole program is.
+    """
 
     text: str
     kind: Kind = "open"
     context: Mapping[str, str] = field(default_factory=dict)
+    function: str = ""
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -70,12 +75,13 @@ class Prompt:
 class Section(NamedTuple):
     """One paragraph of a template, as literal text and placeholders: `("", "Task: ", "question", "")` alternate.
 
-    `after` and `unless` name a source: the paragraph stands only once, or only until, a message of it has come.
+    `after` and `unless` name sources: the paragraph stands only once all of the ones, and only until any of the others,
+    have sent a message. `function` among them is the question's.
     """
 
     parts: tuple[str, ...]
-    after: str = ""
-    unless: str = ""
+    after: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
 
     def __repr__(self) -> str:  # a system's digest stands on it: what is left at its default is left out
         given = "".join(f", {name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True) if value)
@@ -88,7 +94,8 @@ class Section(NamedTuple):
             return False
         if any(name in self.names and not words.get(name) for name in _OPTIONAL):
             return False
-        return (not self.after or self.after in filled) and self.unless not in filled
+        there = filled | {FUNCTION} if words.get(FUNCTION) else filled
+        return there.issuperset(self.after) and there.isdisjoint(self.unless)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ class RoleText(NamedTuple):
 
     @property
     def slots(self) -> tuple[str, ...]:
-        return tuple(name for section in self.sections for name in section.names if name not in WORDS)
+        return tuple(dict.fromkeys(name for part in self.sections for name in part.names if name not in WORDS))
 
 
 class ChatTokenizer(Protocol):
@@ -174,9 +181,12 @@ class PromptPack:
         told of those that it has."""
         text = self.roles[role, question.kind]
         told = question.context.get(self.holders.get(role, role), "")
-        words = {"question": question.text, "context": told, "tools": tools, **self.tasks[question.kind]}
+        words = {"question": question.text, "context": told, FUNCTION: question.function, "tools": tools}
+        words |= self.tasks[question.kind]
         cue = f"{role.capitalize()}:"
-        if self.whole and not any(_spells_control(words[name], tokenizer) for name in ("question", "context")):
+        if self.whole and not any(
+            _spells_control(words[name], tokenizer) for name in ("question", "context", FUNCTION)
+        ):
             return _tokenize_whole(text, words, tokenizer, filled=filled, cue=cue)
         content = _join(text.sections, words, filled, "" if self.whole else "\n\n")
         return _tokenize(text.system, content, tokenizer, cue=cue)

@@ -16,6 +16,7 @@ from rmas.cli.evaluate import evaluate
 from rmas.cli.fetch import fetch
 from rmas.cli.grade import grade
 from rmas.cli.group import Verbs
+from rmas.cli.import_prompts import import_prompts
 from rmas.cli.push import push
 from rmas.cli.report import report
 from rmas.cli.show import show
@@ -39,6 +40,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(convert)
 app.command()(push)
+app.command("import-prompts")(import_prompts)
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -43,7 +43,7 @@ def read_livecodebench(row: Row) -> Sample:
     wanted = f"{_FUNCTION}\n\n```python\n{starter}\n```" if starter else _STDIN
     return Sample(
         id=identity(row, statement, "question_id"),
-        question=Question(text=f"{statement}\n\n{wanted}", kind="code"),
+        question=Question(text=f"{statement}\n\n{wanted}", kind="code", function=function),
         target=Target(tests=tests),
     )
 

@@ -3,6 +3,9 @@
 MBPP's files hold 974 problems; the test split is those with a task_id from 11 to 510.
 """
 
+import builtins
+import re
+
 from rmas.eval.task import CodeTests, Sample, Target, Task
 from rmas.eval.tasks.fields import code_of, find, identity, text_of, texts_of, wrong
 from rmas.prompt import Question
@@ -38,7 +41,7 @@ def read_humaneval(row: Row) -> Sample:
     shown = prompt.strip("\n")  # not its indentation
     asked = f"Complete this Python function. Write it out whole, with its imports.\n\n```python\n{shown}\n```"
     tests = CodeTests(kind="script", script=f"{test.rstrip()}\n\ncheck({function})\n", function=function, prompt=prompt)
-    return _sample(row, asked, tests, prompt)
+    return _sample(row, asked, tests, prompt, function)
 
 
 def read_mbpp(row: Row) -> Sample | None:
@@ -68,13 +71,21 @@ def _function(row: Row, asserts: tuple[str, ...], script: str) -> Sample:
     wanted = text_of(row, ("text", "prompt"), "what the function does").strip()
     shown = "\n".join(line.strip() for line in asserts[:SHOWN])
     asked = f"{wanted}\n\nYour code should pass these tests:\n\n```python\n{shown}\n```"
-    return _sample(row, asked, CodeTests(kind="script", script=script.replace("\r\n", "\n").rstrip() + "\n"), wanted)
+    tests = CodeTests(kind="script", script=script.replace("\r\n", "\n").rstrip() + "\n")
+    return _sample(row, asked, tests, wanted, _called(row, asserts[0]))
 
 
-def _sample(row: Row, asked: str, tests: CodeTests, stem: str) -> Sample:
-    return Sample(
-        id=identity(row, stem, "task_id"), question=Question(text=asked, kind="code"), target=Target(tests=tests)
-    )
+def _called(row: Row, shown: str) -> str:
+    """The function that an assert calls: one that the row's solution defines, else the first that is no builtin."""
+    calls = re.findall(r"(?<![\w.])(\w+)\(", shown)
+    defined = re.findall(r"^def +(\w+)", code_of(row, "code"), re.MULTILINE)
+    others = [name for name in calls if not hasattr(builtins, name)]
+    return next((name for name in calls if name in defined), others[0] if others else "")
+
+
+def _sample(row: Row, asked: str, tests: CodeTests, stem: str, function: str) -> Sample:
+    question = Question(text=asked, kind="code", function=function)
+    return Sample(id=identity(row, stem, "task_id"), question=question, target=Target(tests=tests))
 
 
 HUMANEVAL = Task(
