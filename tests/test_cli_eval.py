@@ -110,7 +110,8 @@ def test_a_folder_in_use_and_another_config_are_refused(tmp_path: Path, data: st
     evaluated(data, tmp_path / "out")
     common = ("eval", "echo", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "out"))
     assert "not empty. Pass --resume" in refusal(*common)
-    assert "limit was not set, now 2" in refusal(*common, "--limit", "2", "--resume")
+    assert "seed was 0, now 1" in refusal(*common, "--set", "seed=1", "--resume")
+    assert "samples, 2 are asked for: a run may grow, not shrink" in refusal(*common, "--limit", "2", "--resume")
 
 
 @pytest.mark.parametrize(

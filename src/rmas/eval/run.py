@@ -122,9 +122,16 @@ def evaluate_into(
 ) -> dict[str, Any]:
     """`evaluate` into the run folder `out`, and write `summary.json`: the result, and all that it depends on.
 
+    Raises what `evaluate` does, and ConfigError where the folder holds more samples than are asked for now.
+
     `facts`: of the solver's system; `device` has the device of each role. What the machine gave is noted after every
     batch and when the session ends, finished or not; a session that asks nothing leaves no note.
     """
+    wanted = len(samples) * config.samples
+    if (held := len(read_records(out))) > wanted:
+        raise ConfigError(
+            f"{out}: holds {held} samples, {wanted} are asked for: a run may grow, not shrink. Raise limit."
+        )
     session, is_noted = Session(facts.get("device", {}).values()), not (out / SESSIONS).exists()
 
     def noted(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
