@@ -91,6 +91,17 @@ def test_a_pack_fits_its_pattern_and_has_a_place_for_private_context(pack: Path,
     assert not spec.pack.note  # which would say that the wording is not the authors'
 
 
+def test_the_kind_of_task_words_a_choice_and_not_how_the_question_looks(pack: Path, theirs: types.ModuleType) -> None:
+    solver = next(b for b in FAMILIES["sequential"].builders if b.name == "build_math_solver_prompt_with_slots")
+    lettered = Question(text=ASKED[2].text, kind="math")
+    text = spelled(load_pack(str(pack), "sequential"), solver, lettered)
+    assert ("the result" in text, "the letter" in given(theirs, solver, lettered)) == (True, True)
+    expert = FAMILIES["distillation"].builders[0]
+    told = Question(text=f"{ASKED[2].text}\nChoose one of the options.", kind="choice")
+    text = spelled(load_pack(str(pack), "distillation"), expert, told)
+    assert (text.count("Choose one of"), given(theirs, expert, told).count("Choose one of")) == (2, 1)
+
+
 def test_the_authors_own_words_tell_of_their_tools(pack: Path) -> None:
     load_pack(str(pack), "deliberation").check_tools("toolcaller", ("python", "search"))
     with pytest.raises(PromptError, match="solver has tools, and no section"):
