@@ -1,10 +1,10 @@
 """The relay, in words: each agent holds one list, and only all lists together, gone through in turn, give the answer.
 
-`relay:places`: the first role knows in which city everyone is, the second which colour each city has, the third for whom
-each colour is. One round leads from a person to a person, so `rounds` go three look-ups each. `form=split` gives each
-role its list as private context; the question is the name that it starts with, and what to do with a name stands in
-each role's prompt. `form=whole` is the twin with all lists in the question, which says what is asked; `form=step` is the
-last role's look-up alone, for an agent that is trained on its own.
+`relay:places`: the first role knows in which city everyone is, the second which colour each city has, the third for
+whom each colour is. One round leads from a person to a person, so `rounds` go three look-ups each. `form=split` gives
+each role its list as private context; the question is the name that it starts with, and what to do with a name stands
+in each role's prompt. `form=whole` is the twin with all lists in the question, which says what is asked; `form=step` is
+the last role's look-up alone, for an agent that is trained on its own.
 """
 
 import json
