@@ -223,9 +223,15 @@ def test_prompts_without_any_head_run(tmp_path: Path) -> None:
 def test_the_digest_of_a_system_sees_a_condition_and_leaves_what_has_none_as_it_was() -> None:
     section = load_pack("native", "sequential").roles["critic", "open"].sections[0]
     assert repr(section) == f"Section(parts={section.parts!r})"
+    assert repr(section._replace(after=("solver",))) == f"Section(parts={section.parts!r}, after='solver')"
+    assert repr(section._replace(unless=("a", "b"))) == f"Section(parts={section.parts!r}, unless=('a', 'b'))"
     assert "unless=('solver',)" in repr(section._replace(unless=("solver",)))
 
 
 def test_the_digest_of_a_system_sees_whether_prompts_are_whole() -> None:
     spec = load_spec("tiny")
     assert spec.digest != replace(spec, pack=replace(spec.pack, whole=True)).digest
+
+
+def test_records_know_a_code_question_whatever_its_function_is_called() -> None:
+    assert repr(Question(text="Add up.", kind="code", function="add")) == repr(Question(text="Add up.", kind="code"))

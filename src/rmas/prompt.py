@@ -32,7 +32,7 @@ class Question:
     text: str
     kind: Kind = "open"
     context: Mapping[str, str] = field(default_factory=dict)
-    function: str = ""
+    function: str = field(default="", repr=False)  # it follows from the text; records know questions by their repr
 
     def __post_init__(self) -> None:
         if not self.text.strip():
@@ -83,8 +83,9 @@ class Section(NamedTuple):
     after: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
 
-    def __repr__(self) -> str:  # a system's digest stands on it: what is left at its default is left out
-        given = "".join(f", {name}={value!r}" for name, value in zip(self._fields[1:], self[1:], strict=True) if value)
+    def __repr__(self) -> str:  # a system's digest stands on it: told as a pack writes it, defaults left out
+        told = {name: value[0] if len(value) == 1 else value for name, value in self._asdict().items() if value}
+        given = "".join(f", {name}={told[name]!r}" for name in self._fields[1:] if name in told)
         return f"Section(parts={self.parts!r}{given})"
 
     def stands(self, filled: frozenset[str], words: Mapping[str, str]) -> bool:
