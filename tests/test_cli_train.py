@@ -296,7 +296,7 @@ def test_a_config_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ConfigError, match=r"cannot be written \(No space left on device\)"):
         claim_folder(tmp_path, OuterConfig(data="x", minutes=1.0), resume=True, free=("minutes",))
     assert (tmp_path / CONFIG).read_bytes() == before

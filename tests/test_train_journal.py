@@ -112,7 +112,7 @@ def test_a_cut_that_fails_leaves_the_log(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CheckpointError, match=r"log\.jsonl: cannot be written \(No space left on device\)"):
         Journal(tmp_path, resume_from=1)
     assert (tmp_path / LOG).read_bytes() == before
