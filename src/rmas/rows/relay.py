@@ -1,16 +1,17 @@
 """The relay, in words: each agent holds one list, and only all lists together, gone through in turn, give the answer.
 
 `relay:places`: the first role knows in which city everyone is, the second which colour each city has, the third for
-whom each colour is. One round leads from a person to a person, so `rounds` go three look-ups each. `form=split` gives
-each role its list as private context; the question is the name that it starts with, and what to do with a name stands
-in each role's prompt. `form=whole` is the twin with all lists in the question, which says what is asked; `form=step` is
-the last role's look-up alone, for an agent that is trained on its own.
+whom each colour is. One round leads from a person to another, so `rounds` go three look-ups each, and no two rounds
+have the same answer. `form=split` gives each role its list as private context; the question is the name that it starts
+with, and what to do with a name stands in each role's prompt. `form=whole` is the twin with all lists in the question,
+which says what is asked; `form=step` is the last role's look-up alone, for an agent that is trained on its own.
 """
 
 import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rmas.errors import ConfigError, unknown
 from rmas.rows.gym import read_size
@@ -105,7 +106,7 @@ def relay_rows(address: str) -> list[Row]:
     seed, rounds, entries = (_number(name, options, key, least) for key, least in _LEAST.items())
     require(rounds <= len(_TIMES), f"data: {name}: rounds", rounds, f"{len(_TIMES)} at most")
     most = min(len(leg.words) for leg in legs)
-    require(entries <= most, f"data: {name}: entries", entries, f"{most} at most")
+    require(rounds < entries <= most, f"data: {name}: entries", entries, f"more than rounds ({rounds}), {most} at most")
     draw = random.Random(seed)
     return [
         _row(f"{name} item {number}", _Relay.drawn(legs, entries, draw), roles, form, rounds)
@@ -133,12 +134,10 @@ class _Relay:
 
     @classmethod
     def drawn(cls, legs: Sequence[Leg], entries: int, draw: random.Random) -> "_Relay":
+        """A round leads through all first words before it comes back to one: no two rounds have the same answer."""
         words = [draw.sample(leg.words, entries) for leg in legs]
-        lists = []
-        for number, own in enumerate(words):
-            following = words[(number + 1) % len(words)]
-            pairs = list(zip(own, draw.sample(following, entries), strict=True))
-            lists.append(draw.sample(pairs, entries))
+        ways = [*words, [*words[0][1:], words[0][0]]]  # the i-th of each follows the i-th of the one before
+        lists = [draw.sample(list(zip(own, following, strict=True)), entries) for own, following in pairwise(ways)]
         return cls(legs, lists, draw.choice(words[0]))
 
     def after(self, rounds: int) -> str:
