@@ -28,6 +28,7 @@ from rmas.eval.record import (
     pack_records,
     read_records,
     read_sessions,
+    rewrite_records,
 )
 from rmas.eval.run import batches, evaluate, evaluate_into
 from rmas.eval.statistics import estimate
@@ -124,6 +125,25 @@ def test_a_packed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path) == whole
     assert len(read_records(tmp_path)) == 10
     assert not (tmp_path / PACKED).exists()
+
+
+def test_packing_leaves_out_what_a_kill_left_of_a_line(tmp_path: Path) -> None:
+    evaluate(Adder(), TASK, config(), samples=SUMS[:4], out=tmp_path)
+    with (tmp_path / SAMPLES).open("ab") as file:
+        file.write(b'{"id": "s9", "sam')
+    pack_records(tmp_path)
+    assert len(read_records(tmp_path)) == 4
+    assert evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path) == evaluate(
+        Adder(), TASK, config(), samples=SUMS
+    )
+
+
+def test_records_whose_texts_were_taken_out_are_not_graded_anew(tmp_path: Path) -> None:
+    evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
+    rewrite_records(tmp_path, {key: replace(record, text="") for key, record in read_records(tmp_path).items()})
+    note_origin(tmp_path, {"graders": "old"})
+    with pytest.raises(ConfigError, match=r"the texts of 9 samples, such as 's0', were taken out"):
+        evaluate(Adder(), TASK, config(), samples=SUMS, out=tmp_path)
 
 
 def test_a_packed_run_that_is_damaged_is_one_line(tmp_path: Path) -> None:

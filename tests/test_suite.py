@@ -174,6 +174,30 @@ def test_a_cell_grows_with_its_limit_and_asks_only_what_is_new(tmp_path: Path) -
     assert problem in run(few, tmp_path).failed["runs/sums/half"]
 
 
+def test_a_cell_of_another_system_does_not_grow(tmp_path: Path) -> None:
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    few = suite_of(tmp_path, text.replace("max_new_tokens = 4", "limit = 4\nmax_new_tokens = 4"))
+    assert run(few, tmp_path).failed == {}
+    (tmp_path / "half.py").write_text(SOLVER.replace("KIND", "_").replace("HALF", "KIND") + "\n# changed\n")
+    failed = run(suite_of(tmp_path, text), tmp_path).failed
+    assert failed.keys() == {"runs/sums/half", "runs/more/half"}
+    assert "made with another system or bundle than now" in failed["runs/sums/half"]
+
+
+def test_a_cell_that_was_cut_off_while_it_grew_is_left_out_of_the_tables(tmp_path: Path) -> None:
+    suite = adders(tmp_path)
+    assert run(suite, tmp_path).failed == {}
+    path = tmp_path / "out/runs/sums/half" / SAMPLES
+    first, *_ = path.read_text(encoding="utf-8").splitlines()
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(json.loads(first) | {"id": "another"}) + "\n")
+    write_overview(suite, tmp_path / "out")
+    with (tmp_path / "out/tables/accuracy.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert (rows["half"].get("sums"), bool(rows["half"]["more"]), bool(rows["adder"]["sums"])) == ("", True, True)
+
+
 def test_a_method_with_fewer_questions_is_compared_on_those_that_it_has(tmp_path: Path) -> None:
     adders(tmp_path)
     text = (tmp_path / "suite.toml").read_text(encoding="utf-8")

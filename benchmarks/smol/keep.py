@@ -5,7 +5,9 @@
 DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
 and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them.
 
-    rmas compare benchmarks/smol/suite.toml --out benchmarks/smol/results --data gsm8k=…
+    cp -r benchmarks/smol/results runs/smol
+    rmas compare benchmarks/smol/suite.toml --out runs/smol --data gsm8k=FILE --data humaneval=FILE --data mbpp=FILE
+    python -m benchmarks.smol.keep runs/smol
 """
 
 import argparse
@@ -23,17 +25,20 @@ RESULTS = Path(__file__).parent / "results"
 KNOWN = ("gsm8k", "humaneval", "mbpp")
 RUN = (CONFIG, ORIGIN, SESSIONS, SUMMARY)
 BUNDLE = (CONFIG, TRAINED, "log.jsonl", "manifest.json", "links.safetensors", "system.toml", "README.md", "curves.png")
-ADAPTER = "adapter"
+FOLDERS = ("adapter", "prompts")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="keep finished trainings and cells in benchmarks/smol/results, packed")
     parser.add_argument("out", type=Path, metavar="DIR")
     out: Path = parser.parse_args().out
+    if out.resolve() == RESULTS.resolve():
+        parser.error(f"{out} is where results are kept. Run the suite in a copy of it, and keep that.")
     for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
         _copy(trained.parent, out, BUNDLE)
-        if (adapter := trained.parent / ADAPTER).exists():
-            shutil.copytree(adapter, RESULTS / adapter.relative_to(out), dirs_exist_ok=True)
+        for part in (trained.parent / name for name in FOLDERS):
+            if part.exists():
+                shutil.copytree(part, RESULTS / part.relative_to(out), dirs_exist_ok=True)
     for summary in sorted(out.glob(f"runs/*/*/{SUMMARY}")):
         if (summary.parent / SAMPLES).exists():
             _keep_run(summary.parent, out)
@@ -41,7 +46,7 @@ def main() -> None:
 
 def _keep_run(run: Path, out: Path) -> None:
     folder = _copy(run, out, RUN)
-    lines = (run / SAMPLES).read_text(encoding="utf-8").splitlines()
+    lines = (run / SAMPLES).read_text(encoding="utf-8").split("\n")[:-1]
     if run.parent.name in KNOWN:
         lines = [json.dumps(json.loads(line) | WORDS) for line in lines]
     write_whole(folder / SAMPLES, "".join(f"{line}\n" for line in lines))

@@ -105,25 +105,23 @@ def rewrite_records(folder: Path, records: Mapping[tuple[str, int], Record]) -> 
 
 def pack_records(folder: Path) -> None:
     """Put the records of a run that nobody writes to into the packed file. Raises ConfigError."""
-    path = folder / SAMPLES
-    if path.exists():
-        _write_packed(folder / PACKED, path.read_bytes())
-        path.unlink()
-
-
-def _write_packed(path: Path, lines: bytes) -> None:
-    try:
-        write_whole(path, lzma.compress(lines))
-    except OSError as problem:
-        raise _unwritable(path, problem) from None
+    if (folder / SAMPLES).exists():
+        _exchange(folder, SAMPLES, PACKED, lzma.compress(_lines_of(folder)))
 
 
 def _unpack(folder: Path) -> None:
     """Put the plain file in the packed one's place, where there is one."""
-    if (folder / PACKED).exists() and not (folder / SAMPLES).exists():
-        text = _lines_of(folder).decode("utf-8", "backslashreplace")
-        replace_file(folder / SAMPLES, text.removesuffix("\n"))
-    (folder / PACKED).unlink(missing_ok=True)
+    if (folder / PACKED).exists():
+        _exchange(folder, PACKED, SAMPLES, _lines_of(folder))
+
+
+def _exchange(folder: Path, old: str, new: str, content: bytes) -> None:
+    """One form of the records for the other. A kill in between leaves both; the plain one then counts."""
+    try:
+        write_whole(folder / new, content)
+        (folder / old).unlink()
+    except OSError as problem:
+        raise _unwritable(folder / new, problem) from None
 
 
 def _lines_of(folder: Path) -> bytes:

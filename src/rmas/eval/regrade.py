@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
+from rmas.errors import ConfigError
 from rmas.eval.code import grade_texts
 from rmas.eval.config import EvalConfig
 from rmas.eval.record import Record
@@ -15,8 +16,16 @@ from rmas.tools.sandbox import Sandbox
 def regraded(
     records: Iterable[Record], samples: Sequence[Sample], task: Task, config: EvalConfig, sandbox: Sandbox | None
 ) -> list[Record]:
-    """The same records with today's verdicts and ballots; what a judge said stays."""
+    """The same records with today's verdicts and ballots; what a judge said stays.
+
+    Raises ConfigError where a text was taken out, as runs are kept that must not show questions.
+    """
     ordered = sorted(records, key=lambda record: record.key)
+    if gone := [record.id for record in ordered if not record.text and record.verdict != "unparsed"]:
+        raise ConfigError(
+            f"{task.name}: the texts of {len(gone)} samples, such as {gone[0]!r}, were taken out, so today's graders "
+            "cannot read them. Run it anew in a new folder."
+        )
     known = {sample.id: sample.target for sample in samples}
     grades = grade_texts(
         task,

@@ -41,7 +41,13 @@ from rmas.tools.sandbox import Sandbox
 _STRETCH = 4  # batches that are sorted by length together
 _GRADERS = "graders"  # in a run's origin: which version its verdicts are of
 # Of a system's facts -> what it is called.
-_DECISIVE = {"digest": "links", "dtype": "dtype", "prompts": "prompts", "searched": "searched texts"}
+_DECISIVE = {
+    "digest": "links",
+    "dtype": "dtype",
+    "prompts": "prompts",
+    "searched": "searched texts",
+    "made_of": "system or bundle",
+}
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the accuracy
 
 

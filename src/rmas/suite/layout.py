@@ -49,8 +49,14 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
     columns += [Column(key=task, title=task, kind="text") for task in tasks]
     known = {key for row in rows for key in row}
     columns += [Column(key=key, title=key, kind="text") for key in ("mean", _GAIN) if key in known]
-    counts = ", ".join(f"{task} {max(len(p.results) for (_, t), p in found.items() if t == task)}" for task in tasks)
+    counts = ", ".join(f"{task} {_counts(layout, found, task)}" for task in tasks)
     return make_table(rows, columns, notes=[f"{layout.says}. n: {counts}.", _gains_note(layout)])
+
+
+def _counts(layout: Layout, found: Found, task: str) -> str:
+    """How many questions the layout's methods have: one number, or the least and the most."""
+    counts = {len(found[method, task].results) for method in layout.methods if (method, task) in found}
+    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
 
 
 def grid_of(suite: Suite, layout: Layout, found: Found) -> Grid:

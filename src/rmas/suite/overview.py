@@ -4,6 +4,7 @@ Cells that are missing leave a dash, and a method that lacks a task has no mean.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,10 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
         for suffix in FORMATS:
             write_table(table, folder / f"{name}{suffix}")
     for task in suite.tasks:
-        cells = [cell for cell in _ordered(suite, task) if cell in done]
-        folders = [out / cell.folder for cell in cells if cell.config.limit == cells[0].config.limit]
-        if folders:
-            report(folders, folder / task)
+        cells = [cell for cell in _ordered(suite, task) if cell in done and (cell.method, task) in found]
+        if cells:
+            usual, _ = Counter(cell.config.limit for cell in cells).most_common(1)[0]
+            report([out / cell.folder for cell in cells if cell.config.limit == usual], folder / task)
     return tables
 
 

@@ -6,6 +6,7 @@ differences (two-sided, by their signs).
 """
 
 import json
+import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rmas.errors import ConfigError
 from rmas.eval.finished import Run, load_run
 from rmas.eval.paired import Pairs, differences_of, pair, paired_difference
 from rmas.eval.summary import majority
 from rmas.suite.config import Cell, Suite
 from rmas.suite.standing import TRAINED
 
+_log = logging.getLogger(__name__)
 COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_steps", "seconds")
 _EXACT = 18  # differing questions for which all signs are tried
 _TRAINING = ("parameters", "examples", "tflop", "seconds")
@@ -52,7 +55,11 @@ def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     found = {}
     for key, group in cells.items():
         if all(cell in done for cell in group):
-            runs = [load_run(out / cell.folder) for cell in group]
+            try:
+                runs = [load_run(out / cell.folder) for cell in group]
+            except ConfigError as problem:  # a cell that was growing when it was cut off
+                _log.warning("left out of the tables: %s", problem)
+                continue
             told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
             results = {name: [x for each in told for x in each[name]] for name in told[0]}
             found[key] = Pooled(results, runs)

@@ -6,7 +6,6 @@ one that was made again differs, and nobody has to read gigabytes to see it.
 
 import hashlib
 import json
-import math
 from pathlib import Path
 
 from rmas.errors import ConfigError
@@ -20,6 +19,7 @@ from rmas.suite.config import Cell, Suite, Training, bundle_of
 from rmas.train.config import FREE as TRAINING_FREE
 
 TRAINED = "trained.json"
+CELL_FREE = (*FREE, "data")  # another path to a copy of the same questions, which records know by digests
 MADE_OF = "made_of"  # a digest in trained.json, and among a summary's facts on its system
 
 
@@ -49,19 +49,17 @@ def cell_stands(cell: Cell, out: Path) -> bool:
         return False
     if cell.training is not None:
         training_stands(cell.training, out)
-    check_config(folder, config_of(cell), free=FREE)
+    check_config(folder, config_of(cell), free=CELL_FREE)
     if not (folder / SUMMARY).exists():
         return False
     summary, now = json.loads((folder / SUMMARY).read_text(encoding="utf-8")), made_of(cell, out)
-    had, wanted = (limit or math.inf for limit in (summary["config"].get("limit"), cell.config.limit))
-    if had > wanted:
-        raise ConfigError(
-            f"{folder}: holds {had:g} questions, limit is {wanted:g} now. Raise it, or delete the folder."
-        )
-    if had < wanted:
-        return False  # it grows
     if now is not None and summary["system"].get(MADE_OF, now) != now:
         raise ConfigError(f"{folder}: made with another system or bundle than now. Delete the folder to run it anew.")
+    had, wanted, count = summary["config"].get("limit"), cell.config.limit, summary["result"]["questions"]
+    if wanted is not None and count > wanted:
+        raise ConfigError(f"{folder}: holds {count} questions, limit is {wanted} now. Raise it, or delete the folder.")
+    if had is not None and had != wanted:
+        return False  # it grows
     return bool(summary.get("graders") == GRADING)  # else it is graded anew
 
 

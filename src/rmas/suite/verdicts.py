@@ -26,7 +26,8 @@ def statements_table(suite: Suite, found: Found) -> Table | None:
         if difference is not None:
             row |= {"gap": difference.mean, "gap_error": difference.error, "p_unadjusted": difference.p}
             row["least"] = _least(difference.error)
-            row["n"] = sum(len(found[statement.better, task].results) for task in tasks)
+            both = (statement.better, statement.worse)
+            row["n"] = sum(min(len(found[method, task].results) for method in both) for task in tasks)
         rows.append(row)
     if not rows:
         return None
