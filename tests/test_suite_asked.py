@@ -165,6 +165,10 @@ def test_the_p_of_a_gap_is_that_of_all_signs() -> None:
     assert sign_p(many, error) < 1e-4 > (np.abs(sums) >= abs(sum(many))).mean()
 
 
+def test_the_p_of_a_large_gap_is_small_and_not_zero() -> None:
+    assert 0 < sign_p([0.01] * 100 + [-0.001] * 100, 0.05) < 1e-60
+
+
 def test_a_statement_that_nothing_finished_speaks_to_is_not_measured(tmp_path: Path) -> None:
     adders(tmp_path)
     text = (tmp_path / "suite.toml").read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -115,7 +114,7 @@ def sign_p(shares: Sequence[float], error: float) -> float:
     """
     parts = np.array([share for share in shares if share])
     if len(parts) > _EXACT and error > 0:
-        return 2 * NormalDist().cdf(-abs(float(parts.sum())) / error)
+        return math.erfc(abs(float(parts.sum())) / error / math.sqrt(2))  # a cdf would be 0 from 9 errors on
     if len(parts) > _EXACT:  # all questions differ, and all alike
         return float(2.0 ** (1 - len(parts)))
     sums = np.zeros(1)
