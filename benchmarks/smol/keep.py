@@ -38,7 +38,8 @@ def main() -> None:
         _copy(trained.parent, out, BUNDLE)
         for part in (trained.parent / name for name in FOLDERS):
             if part.exists():
-                shutil.copytree(part, RESULTS / part.relative_to(out), dirs_exist_ok=True)
+                own = shutil.ignore_patterns("README.md")  # peft's card, which names a folder of this machine
+                shutil.copytree(part, RESULTS / part.relative_to(out), dirs_exist_ok=True, ignore=own)
     for summary in sorted(out.glob(f"runs/*/*/{SUMMARY}")):
         if (summary.parent / SAMPLES).exists():
             _keep_run(summary.parent, out)
