@@ -14,7 +14,7 @@ from call_zoo import TAGS, box_of, longhand_of
 from cli_runner import refusal, rmas
 from rmas.checkpoint import save_system
 from rmas.engine import decode as decode_module
-from rmas.errors import ConfigError, PromptError, QuestionError
+from rmas.errors import ConfigError, PromptError, QuestionError, ToolError
 from rmas.packs import PACKS, load_pack
 from rmas.pattern import load_pattern
 from rmas.prompt import KINDS, Slot
@@ -23,7 +23,7 @@ from rmas.solver import Answer
 from rmas.solvers import SOLVERS, RecursiveSolver, open_solver, solver_spec, solver_tools
 from rmas.spec import load_spec
 from rmas.system import System, load_system
-from rmas.tools import Toolbox
+from rmas.tools import Toolbox, open_tools, told_tools
 from zoo import FAMILIES, PATTERNS, QUESTIONS, backbone, tiny_system
 
 SYSTEM = """\
@@ -365,3 +365,64 @@ def test_a_run_goes_on_only_with_the_texts_that_it_began_with(file: Path, tmp_pa
     result = evaluated(file, tmp_path / "out", tmp_cache, "--resume")
     assert result.exit_code == 2
     assert "its searched texts was" in result.stderr
+
+
+# Without a key
+
+
+def without_a_key(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system searches with a service that wants a key, and has no sandbox either."""
+    monkeypatch.delenv("TAVILY_API_KEY", raising=False)
+    monkeypatch.setenv("PATH", "")
+    file.write_text(SYSTEM + TOOLS + 'search = "tavily"\n', encoding="utf-8")
+
+
+def test_a_system_loads_without_what_its_tools_need_and_a_solver_opens_them(
+    file: Path, tmp_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, told = load_spec(str(file)).tools, told_tools(load_spec(str(file)).tools, cache=tmp_cache)
+    opened = open_tools(config, cache=tmp_cache)
+    assert told is not None
+    assert opened is not None
+    assert (told.told, list(told.tools)) == (opened.told, list(opened.tools))
+    without_a_key(file, monkeypatch)
+    system = load_system(str(file), cache=tmp_cache)
+    prompt = system.render("toolcaller", QUESTIONS[0], frozenset())
+    ids = [*prompt.head, *(i for part in prompt.body if not isinstance(part, Slot) for i in part)]
+    assert "searches the web and gives back" in system.backbones["toolcaller"].decode(ids)
+    assert rmas("show", str(file), cache=tmp_cache).exit_code == 0
+    with pytest.raises(ConfigError, match="there is no bwrap here"):
+        RecursiveSolver(system)
+    file.write_text(file.read_text(encoding="utf-8").replace('"python", ', ""), encoding="utf-8")
+    with pytest.raises(ToolError, match="tavily needs a key"):
+        RecursiveSolver(load_system(str(file), cache=tmp_cache))
+
+
+def test_links_are_trained_without_what_their_systems_tools_need(
+    file: Path, tmp_path: Path, tmp_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_a_key(file, monkeypatch)
+    (tmp_path / "rows.jsonl").write_text('{"question": "2+2?", "answer": "4"}\n', encoding="utf-8")
+    options = ("--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"))
+    small = ("--set", "steps=1", "--set", "dev=0", "--set", "batch_size=1", "--set", "rounds=1")
+    result = rmas("train", "outer", str(file), *options, *small, cache=tmp_cache)
+    assert result.exit_code == 0, result.stderr
+    assert load_spec(str(tmp_path / "out")).tools.search == "tavily"
+
+
+def test_a_suites_cells_get_the_key_of_the_environment_which_stands_nowhere(
+    file: Path, tmp_path: Path, tmp_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    monkeypatch.setattr("tavily.TavilyClient", lambda api_key: keys.append(api_key))
+    monkeypatch.setenv("TAVILY_API_KEY", "tvly-very-secret")
+    (tmp_path / "rows.jsonl").write_text('{"question": "Which river?", "answer": "Nile"}\n', encoding="utf-8")
+    (tmp_path / "suite.toml").write_text(
+        f'max_new_tokens = 2\n[tasks.bamboogle]\ntask = "bamboogle"\ndata = "{tmp_path / "rows.jsonl"}"\n'
+        f'[methods.mine]\nsystem = "{file}"\nsearch = "tavily"\ntools = ["search"]\n',
+        encoding="utf-8",
+    )
+    result = rmas("compare", str(tmp_path / "suite.toml"), "--out", str(tmp_path / "out"), cache=tmp_cache)
+    assert (result.exit_code, keys) == (0, ["tvly-very-secret"]), result.stderr
+    texts = [path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [text for text in (*texts, result.stdout, result.stderr) if "tvly-very-secret" in text]

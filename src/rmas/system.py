@@ -35,7 +35,7 @@ from rmas.prompt import Prompt, Question
 from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
 from rmas.spec import RoleSpec, SystemSpec, load_spec
-from rmas.tools import Toolbox, open_tools
+from rmas.tools import Toolbox, told_tools
 
 
 @final
@@ -133,7 +133,7 @@ def load_system(
     files unpacked once into `cache` (default: the user's cache folder),
     links loaded from the bundle or computed in closed form (and cached). `start`: begin there instead, whatever the
     file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was. `tools`:
-    where they are open already; None: those that the file names are opened, with no key.
+    where they are open already; None: those that the file names, which a solver opens, with no key.
     """
     cache = cache or user_cache_path("rmas")
     spec = (load_spec(name) if isinstance(name, str) else name).placed(device=device, dtype=dtype)
@@ -141,7 +141,7 @@ def load_system(
         check_start(start)
         spec = replace(spec, start=start, links=None)
     _check_names(spec)
-    tools = open_tools(spec.tools, cache=cache) if tools is None else tools
+    tools = told_tools(spec.tools, cache=cache) if tools is None else tools
     loaded: dict[RoleSpec, HFBackbone] = {}
     for entry in (role.model for role in spec.roles.values()):
         if entry not in loaded:

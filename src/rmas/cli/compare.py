@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rmas.cli.group import INTERRUPTED, leave
-from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder
+from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder, search_key
 from rmas.cli.screen import note, progress, training_progress
 from rmas.errors import ConfigError
 
@@ -50,7 +50,7 @@ def compare(
     if not only_tables:
         try:
             with progress() as loading, training_progress() as report:
-                machine = Machine(cache_folder(cache), device, dtype)
+                machine = Machine(cache_folder(cache), device, dtype, search_key())
                 outcome = run(plan, out, machine, report=report, progress=loading, only=only or ())
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rmas.cli.fetch import make_ready
-from rmas.cli.options import SYSTEM_HELP, CacheOption, cache_folder
+from rmas.cli.options import SYSTEM_HELP, CacheOption, cache_folder, search_key
 from rmas.cli.screen import note, progress, shown, table
 from rmas.errors import ConfigError
 
@@ -49,11 +49,13 @@ def demo(
     began = time.monotonic()
     print(_introduction(spec.name, budget), flush=True)
 
+    from rmas.solvers import solver_tools
     from rmas.system import load_system
 
+    tools = solver_tools(system, _config(1, "latent", budget), cache=folder, key=search_key())
     with progress() as report:
         make_ready(spec, folder, report)
-        loaded = load_system(system, cache=folder, progress=report)
+        loaded = load_system(system, cache=folder, tools=tools, progress=report)
         _warm_up(loaded)
     note(f"ready after {time.monotonic() - began:.0f} s")
     for rounds in budget.rounds:

@@ -14,6 +14,8 @@ from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 
+from platformdirs import user_cache_path
+
 from rmas.errors import ConfigError, unknown
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Column, Solver
@@ -154,8 +156,10 @@ def open_solver(
     tools: Toolbox | None = None,
     progress: Progress = silent,
 ) -> Solver:
-    """A solver on a system, ready to answer. Loads weights where it has any, and opens tools that are not open yet, as
-    `load_system` does."""
+    """A solver on a system, ready to answer. Opens tools that are not open yet, with no key, then loads weights where
+    it has any."""
     chosen, spec, config = solver_spec(name, config or RunConfig(), solver)
+    if tools is None:
+        tools = open_tools(spec.tools, cache=cache or user_cache_path("rmas"))
     load = partial(load_system, cache=cache, device=device, dtype=dtype, tools=tools, progress=progress)
     return find_solver(chosen).open(spec, config, sampling, load)

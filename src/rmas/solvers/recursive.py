@@ -34,7 +34,7 @@ from rmas.system import System
 
 @final
 class RecursiveSolver:
-    """Runs a System on questions. Holds no state between calls."""
+    """Runs a System on questions. Opens its tools; holds no state between calls."""
 
     def __init__(self, system: System, config: RunConfig | None = None, sampling: Sampling | None = None) -> None:
         config, spec = config or RunConfig(), system.spec
@@ -42,6 +42,8 @@ class RecursiveSolver:
         self.sampling = sampling or Sampling(max_new_tokens=spec.max_new_tokens)
         self.rounds = config.rounds or spec.rounds
         self.batch_size = config.batch_size
+        if system.tools is not None:
+            system.tools.open()
         self.channel: Channel
         if config.channel == "latent":
             steps = spec.latent_steps if config.latent_steps is None else config.latent_steps

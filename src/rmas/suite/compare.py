@@ -22,7 +22,7 @@ from rmas.eval.task import Sample, asked, find_task, keys_of, load_samples
 from rmas.runfolder import CONFIG, claim_folder, has_begun
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
-from rmas.suite.cell import open_cell
+from rmas.suite.cell import open_cell, tools_of
 from rmas.suite.config import Cell, Suite, Training, bundle_of, trainings_of
 from rmas.suite.standing import MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
 from rmas.system import load_system
@@ -35,11 +35,12 @@ FAILED = "failed.json"
 
 
 class Machine(NamedTuple):
-    """Where models run, for roles that name nothing themselves, and where weights are kept."""
+    """Where models run, for roles that name nothing themselves, where weights are kept, and a search service's key."""
 
     cache: Path
     device: str = "auto"
     dtype: str = "auto"
+    key: str = ""
 
 
 class Outcome(NamedTuple):
@@ -172,10 +173,12 @@ def _evaluate(
         if cell.training.folder not in lessons:
             lessons[cell.training.folder] = _questions_of(cell.training)
         _hold_out(samples, cell.training, cell.task, lessons[cell.training.folder])
+    settings = bundle_of(cell, out)
+    tools = tools_of(settings, cache=machine.cache, key=machine.key)
     claim_folder(folder, config, resume=has_begun(folder), free=FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
-        bundle_of(cell, out), device=machine.device, dtype=machine.dtype, cache=machine.cache, progress=progress
+        settings, device=machine.device, dtype=machine.dtype, cache=machine.cache, tools=tools, progress=progress
     )
 
     def told(stage: str, number: int, total: int, figures: Mapping[str, float]) -> None:

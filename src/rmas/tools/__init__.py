@@ -1,6 +1,6 @@
 """Tools: what an answerer may call while it writes, and running code that nobody has read.
 
-toolbox.py      TOOLS, PROVIDERS, open_tools: the tools by name, ready to be called
+toolbox.py      TOOLS, PROVIDERS: the tools by name; open_tools, ready to be called; told_tools, for prompts alone
 tool.py         Tool, Result: a text in, a result out
 python.py       a notebook's cell in the sandbox; notebook.py runs inside
 search.py       a query to a provider: corpus.py over passages.py, without a network, or web.py
@@ -15,7 +15,7 @@ inside.py       the first process of the sandbox: sets the limits, runs the prog
 from rmas.tools.process import Limits, Outcome, Process
 from rmas.tools.sandbox import Sandbox, find_sandbox
 from rmas.tools.tool import Result, Tool
-from rmas.tools.toolbox import PROVIDERS, TOOLS, Toolbox, open_tools
+from rmas.tools.toolbox import PROVIDERS, TOOLS, Toolbox, open_tools, told_tools
 
 __all__ = [
     "PROVIDERS",
@@ -29,4 +29,5 @@ __all__ = [
     "Toolbox",
     "find_sandbox",
     "open_tools",
+    "told_tools",
 ]

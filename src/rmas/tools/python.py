@@ -34,16 +34,12 @@ class PythonTool:
     def __init__(self, sandbox: Sandbox, *, seconds: float = 10.0, chars: int = 4000) -> None:
         self._sandbox, self._chars = sandbox, chars
         self._limits = Limits(seconds=seconds, cpu_seconds=max(round(seconds), 1), memory_mib=1024, output_kib=4096)
-        self._packages = {name: needs for name, needs in _PACKAGES.items() if all(map(_is_installed, needs))}
+        self._packages = _installed()
         self._program = _NOTEBOOK.read_text(encoding="utf-8")
 
     @property
     def description(self) -> str:
-        beside = "".join(f", {name}" for name in sorted(self._packages))
-        return (
-            "<python>print(17 * 23)</python> runs Python (standard library"
-            f"{beside}) and gives back what it prints and the value of its last line."
-        )
+        return python_described()
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -58,6 +54,15 @@ class PythonTool:
         ).wait()
         shown, is_cut = cut(_told(outcome, self._limits), self._chars)
         return Result(shown, outcome.seconds, is_cut or outcome.stopped_by == "output")
+
+
+def python_described() -> str:
+    """What a prompt says of the tool on this machine."""
+    beside = "".join(f", {name}" for name in sorted(_installed()))
+    return (
+        "<python>print(17 * 23)</python> runs Python (standard library"
+        f"{beside}) and gives back what it prints and the value of its last line."
+    )
 
 
 def _told(outcome: Outcome, limits: Limits) -> str:
@@ -78,6 +83,10 @@ def _without_fence(text: str) -> str:
     """The code inside a fence, where that is all of the text."""
     found = _FENCE.fullmatch(text.strip())
     return text.strip("\n") if found is None else found[1]
+
+
+def _installed() -> Mapping[str, tuple[str, ...]]:
+    return {name: needs for name, needs in _PACKAGES.items() if all(map(_is_installed, needs))}
 
 
 def _is_installed(package: str) -> bool:

@@ -49,9 +49,7 @@ class SearchTool:
 
     @property
     def description(self) -> str:
-        return (
-            f"<search>capital of Australia</search> searches {self._provider.about} and gives back the best passages."
-        )
+        return search_described(self._provider.about)
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -64,6 +62,11 @@ class SearchTool:
         shown = [_shown(number, hit, self._chars // HITS) for number, hit in enumerate(hits, 1)]
         told = "\n".join(text for text, _ in shown) or _NOTHING
         return Result(told, time.monotonic() - began, any(is_cut for _, is_cut in shown))
+
+
+def search_described(about: str) -> str:
+    """What a prompt says of the tool, where its provider searches `about`."""
+    return f"<search>capital of Australia</search> searches {about} and gives back the best passages."
 
 
 def _shown(number: int, hit: Hit, chars: int) -> tuple[str, bool]:

@@ -1,17 +1,22 @@
-"""The tools by name, and opening those that a configuration names. A row in TOOLS is a tool more."""
+"""The tools by name, and opening those that a configuration names. A row in TOOLS is a tool more.
+
+The surprising thing: a prompt tells of tools that are not open. So a system with tools loads without their key, corpus
+or sandbox; what makes answers opens them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from rmas.errors import ConfigError, unknown
 from rmas.settings import ToolConfig
 from rmas.tools.corpus import Corpus
-from rmas.tools.python import PythonTool
+from rmas.tools.python import PythonTool, python_described
 from rmas.tools.sandbox import find_sandbox
-from rmas.tools.search import Provider, SearchTool
-from rmas.tools.tool import Tool
+from rmas.tools.search import Provider, SearchTool, search_described
+from rmas.tools.tool import Result, Tool
 from rmas.tools.web import Ddgs, Tavily
 
 
@@ -32,10 +37,45 @@ class Toolbox:
     config: ToolConfig = field(default_factory=ToolConfig)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def open(self) -> None:
+        """Open those that are only told of so far. Raises what `open_tools` raises."""
+        for tool in self.tools.values():
+            if isinstance(tool, Closed):
+                tool.opened  # noqa: B018 (to open it is the point)
+
     @property
     def told(self) -> str:
         """What a prompt says of them: a line each."""
         return "\n".join(f"- {tool.description}" for tool in self.tools.values())
+
+
+@final
+class Closed:
+    """A tool that a prompt can tell of. It opens when it is asked to, or is called."""
+
+    def __init__(self, name: str, workshop: Workshop) -> None:
+        """Raises ConfigError for an unknown tool or search provider."""
+        self.name, self.description, self._workshop = name, _row(name).told(workshop.config), workshop
+
+    @cached_property
+    def opened(self) -> Tool:
+        return TOOLS[self.name].open(self._workshop)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self.opened.facts
+
+    def run(self, text: str) -> Result:
+        return self.opened.run(text)
+
+
+def told_tools(config: ToolConfig, *, cache: Path) -> Toolbox | None:
+    """The tools that `config` names, for prompts to tell of; opened, without a key, by what makes answers.
+
+    Raises ConfigError for an unknown name.
+    """
+    tools = {name: Closed(name, Workshop(config, cache)) for name in config.names}
+    return Toolbox(tools=tools, config=config) if tools else None
 
 
 def open_tools(config: ToolConfig, *, cache: Path, key: str = "", allow_unsafe: bool = False) -> Toolbox | None:
@@ -45,10 +85,8 @@ def open_tools(config: ToolConfig, *, cache: Path, key: str = "", allow_unsafe: 
     indexes are kept. `key`: of the search service.
     """
     workshop = Workshop(config, cache, key, allow_unsafe)
-    for name in config.names:
-        if name not in TOOLS:
-            raise ConfigError(unknown("tool", name, TOOLS))
-    tools = {name: TOOLS[name](workshop) for name in config.names}
+    rows = {name: _row(name) for name in config.names}
+    tools = {name: row.open(workshop) for name, row in rows.items()}
     if not tools:
         return None
     facts = {name: value for tool in tools.values() for name, value in tool.facts.items()}
@@ -63,9 +101,7 @@ def _python(workshop: Workshop) -> Tool:
 
 def _search(workshop: Workshop) -> Tool:
     config = workshop.config
-    if config.search not in PROVIDERS:
-        raise ConfigError(unknown("search provider", config.search, PROVIDERS))
-    return SearchTool(PROVIDERS[config.search](workshop), chars=config.chars)
+    return SearchTool(_provider(config).open(workshop), chars=config.chars)
 
 
 def _corpus(workshop: Workshop) -> Provider:
@@ -74,9 +110,38 @@ def _corpus(workshop: Workshop) -> Provider:
     return Corpus(Path(workshop.config.corpus).expanduser(), cache=workshop.cache)
 
 
-TOOLS: Mapping[str, Callable[[Workshop], Tool]] = {"python": _python, "search": _search}
-PROVIDERS: Mapping[str, Callable[[Workshop], Provider]] = {
-    "corpus": _corpus,
-    "ddgs": lambda workshop: Ddgs(),
-    "tavily": lambda workshop: Tavily(workshop.key),
+def _provider(config: ToolConfig) -> "ProviderKind":
+    if config.search not in PROVIDERS:
+        raise ConfigError(unknown("search provider", config.search, PROVIDERS))
+    return PROVIDERS[config.search]
+
+
+def _row(name: str) -> "ToolKind":
+    if name not in TOOLS:
+        raise ConfigError(unknown("tool", name, TOOLS))
+    return TOOLS[name]
+
+
+class ToolKind(NamedTuple):
+    """How a tool is opened, and its description without that."""
+
+    open: Callable[[Workshop], Tool]
+    told: Callable[[ToolConfig], str]
+
+
+class ProviderKind(NamedTuple):
+    """How a provider is opened, and what it searches."""
+
+    open: Callable[[Workshop], Provider]
+    about: str
+
+
+TOOLS: Mapping[str, ToolKind] = {
+    "python": ToolKind(_python, lambda config: python_described()),
+    "search": ToolKind(_search, lambda config: search_described(_provider(config).about)),
+}
+PROVIDERS: Mapping[str, ProviderKind] = {
+    "corpus": ProviderKind(_corpus, Corpus.about),
+    "ddgs": ProviderKind(lambda workshop: Ddgs(), Ddgs.about),
+    "tavily": ProviderKind(lambda workshop: Tavily(workshop.key), Tavily.about),
 }
