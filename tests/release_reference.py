@@ -39,10 +39,11 @@ class Outcome(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The question, the kind of task, and how the run is made."""
+    """The question, the kind of task, and how the run is made. `function`: that a code task asks for."""
 
     text: str
     kind: str = "math"
+    function: str = ""
     rounds: int = 3
     latent_steps: int = 3
     new_tokens: int = 4
@@ -180,10 +181,11 @@ def worded(pattern: str, role: str, asked: Asked, inbox: Mapping[str, Tensor]) -
     table = tomllib.loads((PACK / f"{pattern}.toml").read_text(encoding="utf-8"))["roles"][role]
     table = {**table, **table.get("tasks", {}).get(asked.kind, {})}
     task = tomllib.loads((PACK / "tasks.toml").read_text(encoding="utf-8"))[asked.kind]
-    user = "".join(standing(table["sections"], inbox)).replace("{context}", "").replace("{answer}", task["answer"])
+    there = {*inbox, "function"} if asked.function else {*inbox}
+    user = "".join(standing(table["sections"], there)).replace("{context}", "").replace("{answer}", task["answer"])
     for source in TEAMS_ROLES:
         user = user.replace(f"{{{source}}}", MARK.format(source) if source in inbox else "")
-    return table["system"], user.replace("{question}", asked.text)
+    return table["system"], user.replace("{question}", asked.text).replace("{function}", asked.function)
 
 
 def slots(pattern: str, role: str, asked: Asked, inbox: Mapping[str, Tensor]) -> list[str]:
@@ -192,10 +194,10 @@ def slots(pattern: str, role: str, asked: Asked, inbox: Mapping[str, Tensor]) ->
     return sorted(inbox, key=lambda source: user.index(MARK.format(source)))
 
 
-def standing(sections: Sequence[Any], inbox: Mapping[str, Tensor]) -> list[str]:
+def standing(sections: Sequence[Any], there: set[str]) -> list[str]:
     rows = [{"text": section} if isinstance(section, str) else section for section in sections]
     rows = [row for row in rows if "{tools}" not in row["text"]]  # there are none
-    return [row["text"] for row in rows if row.get("after", "") in {"", *inbox} and row.get("unless") not in inbox]
+    return [row["text"] for row in rows if row.get("after", "") in {"", *there} and row.get("unless") not in there]
 
 
 TEAMS_ROLES = sorted({role for team in TEAMS.values() for role in team.roles})

@@ -17,7 +17,8 @@ from release_reference import Asked, released_run
 from release_zoo import FORMS, TEAMS, Form, Repositories, inner_state, outer_state, write_json, write_release
 from rmas.engine import LatentChannel, run
 from rmas.errors import CheckpointError, ConfigError
-from rmas.pattern import Edge
+from rmas.packs import load_pack
+from rmas.pattern import Edge, load_pattern
 from rmas.prompt import Question
 from rmas.release import RELEASED, Recipe, convert, export
 from rmas.release.layout import LinkFile, inner_file, outer_files
@@ -59,7 +60,7 @@ def assert_runs_as_released(
 ) -> None:
     """Every message of every turn, and the answer's ids."""
     system, recorder = loaded(bundle), Recorder(LatentChannel(latent_steps=asked.latent_steps))
-    question = Question(text=asked.text, kind="code" if asked.kind == "code" else "math")
+    question = Question(text=asked.text, kind="code" if asked.kind == "code" else "math", function=asked.function)
     with torch.inference_mode():
         end = run(system, [question], rounds=asked.rounds, channel=recorder, speak=greedily(asked.new_tokens))
     expected = released_run(name, repositories, asked, task=task)
@@ -82,9 +83,12 @@ def test_a_converted_system_runs_as_the_longhand_does(name: str, form: Form, tmp
     assert repositories.files() == before
 
 
-def test_the_links_for_code_are_others_than_those_for_mathematics(light: Repositories, tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", ["", "total"])
+def test_the_links_for_code_are_others_than_those_for_mathematics(
+    light: Repositories, tmp_path: Path, function: str
+) -> None:
     bundle = converted("sequential-light", light, tmp_path / "bundle", task="code")
-    asked = ASKED._replace(kind="code")
+    asked = ASKED._replace(kind="code", function=function)
     assert_runs_as_released("sequential-light", light, bundle, asked, "code")
     other = converted("sequential-light", light, tmp_path / "math")
     assert load_system(str(bundle), cache=tmp_path).digest() != load_system(str(other), cache=tmp_path).digest()
@@ -288,6 +292,25 @@ def test_the_published_slip_words_code_as_mathematics_from_round_two(light: Repo
     assert sections(slip, "code", {"solver"}) == sections(right, "math", {"solver"})
     assert sections(right, "code", {"solver"}) != sections(right, "math", {"solver"})
     assert slip.digest != right.digest
+
+
+@pytest.mark.parametrize("pattern", [*KEYS, "solo"])
+def test_code_is_asked_for_as_a_function_by_its_name_or_as_a_whole_program(pattern: str) -> None:
+    """Every role is told, once, before the problem, whatever it has heard."""
+    shape, pack = load_pattern(pattern), load_pack("released", pattern)
+    for role in shape.roles:
+        for filled in (frozenset[str](), frozenset(pack.slots(role))):
+            for function in ("", "total"):
+                words = {"context": "", "function": function}
+                parts = [part for part in pack.roles[role, "code"].sections if part.stands(filled, words)]
+                said = ["".join(part.parts) for part in parts]
+                problem = next(place for place, text in enumerate(said) if "Problem:" in text)
+                assert ["function" in part.names for part in parts].count(True) == bool(function)
+                assert sum("a whole program" in text for text in said) == (not function)
+                told = "What is wanted is the function " if function else "What is wanted is a whole program "
+                assert told in "".join(said[:problem])
+        for kind in ("math", "choice", "search", "open"):
+            assert not any("wanted" in "".join(part.parts) for part in pack.roles[role, kind].sections)
 
 
 class Hostile:
