@@ -18,9 +18,9 @@ from test_hub_bundles import hub as hub  # a fixture
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
-def publish(fake: FakeHub, repositories: Repositories) -> dict[str, str]:
+def publish(fake: FakeHub, repositories: Repositories, system: str = "deliberation") -> dict[str, str]:
     """Put them where the published ones are; their commits by id."""
-    released = RELEASED["deliberation"]
+    released = RELEASED[system]
     folders = {released.roles[role]: path for role, path in repositories.roles.items()}
     folders[released.outer] = repositories.outer
     return {

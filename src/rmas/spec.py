@@ -19,6 +19,7 @@ from rmas.tomlfile import TomlFile, read_toml
 from rmas.tools import TOOLS
 
 SYSTEMS = Path(__file__).parent / "systems"
+RELEASED_PREFIX = "released/"  # such a name is no hub's: rmas.release makes a bundle of it
 DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
@@ -170,6 +171,11 @@ def find_system(name: str) -> Path:
         return path / "system.toml"
     if name.endswith(".toml"):
         return path
+    if name.startswith(RELEASED_PREFIX):
+        raise ConfigError(
+            f"{name}: has to become a bundle first. Commands see to it; in Python, load what "
+            "rmas.release.system_name gives for it."
+        )
     if (hub := hub_name(name)) is not None:
         return fetch_bundle(hub) / "system.toml"
     raise ConfigError(

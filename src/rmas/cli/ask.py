@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from rmas.cli.fetch import make_ready
+from rmas.cli.fetch import make_ready, named
 from rmas.cli.options import (
     SYSTEM_HELP,
     CacheOption,
@@ -75,6 +75,8 @@ def ask(
     from rmas.settings import RunConfig, Sampling
     from rmas.spec import load_spec
 
+    folder = cache_folder(cache)
+    system = named(system, folder)
     spec = load_spec(system).placed(device=device, dtype=dtype)
     wanted = spec.tools.changed(names=tool_names(tools), search=search, corpus=corpus)
     config = RunConfig(
@@ -115,14 +117,13 @@ def ask(
         "stop": list(sampling.stop),
         "device": device,
         "dtype": dtype,
-        "cache": str(cache_folder(cache)),
+        "cache": str(folder),
     }
     if not as_json:
         note(" ".join(f"{name}={value}" for name, value in resolved.items()))
 
     from rmas.solvers import open_solver, solver_tools
 
-    folder = cache_folder(cache)
     toolbox = solver_tools(system, config, cache=folder, key=search_key(), allow_unsafe=unsafe)
     with progress() as report:
         make_ready(spec, folder, report)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from rmas.cli.fetch import named
 from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder, search_key
 from rmas.cli.screen import note, progress, training_progress
@@ -37,7 +38,10 @@ def compare(
     for name, sign, source in given:
         if not (name and sign and source):
             raise ConfigError(f"data is {name + sign + source!r}, expected TASK=PATH.")
-    plan = load_suite(suite, data={name: source for name, _, source in given})
+    folder = cache_folder(cache)
+    plan = load_suite(
+        suite, data={name: source for name, _, source in given}, named=lambda system: named(system, folder)
+    )
     counts = (f"{len(plan.trainings)} trainings", f"{len(plan.methods)} methods", f"{len(plan.tasks)} tasks")
     note(f"{len(plan.cells)} cells: {', '.join(counts)}")
 
@@ -50,7 +54,7 @@ def compare(
     if not only_tables:
         try:
             with progress() as loading, training_progress() as report:
-                machine = Machine(cache_folder(cache), device, dtype, search_key())
+                machine = Machine(folder, device, dtype, search_key())
                 outcome = run(plan, out, machine, report=report, progress=loading, only=only or ())
         except KeyboardInterrupt:
             raise leave(f"interrupted. The same command goes on in {out}.", INTERRUPTED) from None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rmas.cli.fetch import make_ready
+from rmas.cli.fetch import make_ready, named
 from rmas.cli.options import SYSTEM_HELP, CacheOption, cache_folder, search_key
 from rmas.cli.screen import note, progress, shown, table
 from rmas.errors import ConfigError
@@ -43,6 +43,7 @@ def demo(
     from rmas.spec import load_spec
 
     budget, folder = Budget(), cache_folder(cache)
+    system = named(system, folder)
     spec = load_spec(system)
     if not spec.roles:
         raise ConfigError(f"demo: system {spec.name!r} has no agents to show. Try rmas demo --system smol.")

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rmas.cli.fetch import make_ready
+from rmas.cli.fetch import make_ready, named
 from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import (
     SYSTEM_HELP,
@@ -85,6 +86,9 @@ def evaluate(
     given |= {"latent_steps": latent_steps, "control": control, "samples": samples, "limit": limit, "data": data}
     given |= {"tools": tool_names(tools), "search": search, "corpus": corpus}
     settings = load_config(EvalConfig, config, sets or (), **given)
+    folder = cache_folder(cache)
+    answerer = None if settings.answerer is None else named(settings.answerer, folder)
+    settings = replace(settings, system=named(settings.system, folder), answerer=answerer)
     found = find_task(settings.task)
 
     from rmas.suite.cell import open_cell, resolved, spec_of, tools_of
@@ -92,17 +96,15 @@ def evaluate(
     settings = resolved(settings, found)
     judge = judge_for(found, settings, key=os.environ.get(_JUDGE_KEY, ""))
     if not as_json:
-        shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": cache_folder(cache)}
+        shown = {**vars(settings), "out": out, "device": device, "dtype": dtype, "cache": folder}
         note(" ".join(f"{name}={value}" for name, value in shown.items() if value is not None))
     questions = load_samples(found, data=settings.data, limit=settings.limit, without=settings.without)
     sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
-    toolbox = tools_of(settings, cache=cache_folder(cache), key=search_key())
+    toolbox = tools_of(settings, cache=folder, key=search_key())
     claim_folder(out, settings, resume=resume, free=FREE)
     with progress() as loading:
-        make_ready(spec_of(settings), cache_folder(cache), loading)
-        opened, facts = open_cell(
-            settings, device=device, dtype=dtype, cache=cache_folder(cache), tools=toolbox, progress=loading
-        )
+        make_ready(spec_of(settings), folder, loading)
+        opened, facts = open_cell(settings, device=device, dtype=dtype, cache=folder, tools=toolbox, progress=loading)
 
     from rmas.eval.run import evaluate_into
 

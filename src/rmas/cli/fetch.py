@@ -30,8 +30,9 @@ def fetch(
     """Get the weights that a system lacks, unpack them, and start its links."""
     from rmas.spec import load_spec
 
-    spec = load_spec(system)
     folder = cache_folder(cache)
+    system = named(system, folder)
+    spec = load_spec(system)
     if not spec.roles:
         print(f"{spec.name} needs no weights: it is ready.")
         return
@@ -50,6 +51,19 @@ def fetch(
     num_links = len(loaded.inner) + len(loaded.outer)
     print(f"{spec.name} is ready: {', '.join(backbones)}; {num_links} links.")
     print(f"{folder} holds {size(_bytes_in(folder))}.")
+
+
+def named(system: str, cache: Path) -> str:
+    """A system's name as the library takes it: `released/NAME` is converted, once, and becomes its bundle's folder."""
+    from rmas.spec import RELEASED_PREFIX
+
+    if not system.startswith(RELEASED_PREFIX):
+        return system
+
+    from rmas.release import system_name
+
+    with progress() as report:
+        return system_name(system, cache=cache, progress=report)
 
 
 def make_ready(spec: "SystemSpec", cache: Path, report: "Progress") -> None:

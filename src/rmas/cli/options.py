@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-SYSTEM_HELP = "A system's name, its TOML file, a bundle's folder, or ORG/NAME@revision on the hub."
+SYSTEM_HELP = "A system's name, its TOML file, a bundle's folder, released/NAME, or ORG/NAME@revision on the hub."
 CacheOption = Annotated[
     Path | None,
     typer.Option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rmas import graph
+from rmas.cli.fetch import named
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, JsonOption, cache_folder
 from rmas.cli.screen import print_json, size, table
 from rmas.errors import ConfigError, unknown
@@ -20,7 +21,8 @@ def show(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="SYSTEM|PATTERN", help="A pattern or a system: a name, a file, a bundle, ORG/NAME@revision."
+            metavar="SYSTEM|PATTERN",
+            help="A pattern or a system: a name, a file, a bundle, released/NAME, ORG/NAME@revision.",
         ),
     ],
     device: DeviceOption = "auto",
@@ -31,6 +33,7 @@ def show(
     """Show a pattern's graph, or a system's models, links and memory."""
     from rmas.spec import load_spec
 
+    subject = named(subject, cache_folder(cache))
     pattern = _pattern(subject)
     if pattern is not None:
         print_json(graph.to_json(pattern)) if as_json else print(graph.describe(pattern))

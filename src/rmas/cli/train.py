@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from rmas.cli.fetch import make_ready
+from rmas.cli.fetch import make_ready, named
 from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import SYSTEM_HELP, CacheOption, DeviceOption, DtypeOption, cache_folder
 from rmas.cli.screen import note, progress, training_progress
@@ -109,7 +109,7 @@ def _train(
     from rmas.train.config import OuterConfig, resolved
 
     stage = STAGES[name]
-    spec = load_spec(system).placed(device=place.device, dtype=place.dtype)
+    spec = load_spec(named(system, cache_folder(place.cache))).placed(device=place.device, dtype=place.dtype)
     settings = load_config(stage.config, given.config, given.sets or (), data=given.data)
     if isinstance(settings, OuterConfig):
         settings = resolved(settings, spec)

@@ -2,6 +2,7 @@
 
 from rmas.sources.bundles import (
     HubName,
+    UnreachableError,
     bundle_files,
     check_contained,
     fetch_bundle,
@@ -12,7 +13,7 @@ from rmas.sources.bundles import (
 )
 from rmas.sources.disk import ensure_room, sha256_of
 from rmas.sources.fetch import fetch, find
-from rmas.sources.files import fetch_files
+from rmas.sources.files import commit_of, fetch_files
 from rmas.sources.mirror import pip_download
 from rmas.sources.progress import Progress, silent
 from rmas.sources.reference import Source, parse_source
@@ -26,8 +27,10 @@ __all__ = [
     "Part",
     "Progress",
     "Source",
+    "UnreachableError",
     "bundle_files",
     "check_contained",
+    "commit_of",
     "ensure_room",
     "fetch",
     "fetch_bundle",

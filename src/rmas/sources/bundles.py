@@ -66,7 +66,7 @@ def fetch_bundle(name: HubName) -> Path:
     if folder is None:
         try:
             folder = _download(name)
-        except _UnreachableError:
+        except UnreachableError:
             folder = _kept(name)
             if folder is None:
                 raise
@@ -117,7 +117,7 @@ def hub_refusals(name: HubName) -> Iterator[None]:
     try:
         yield
     except errors.OfflineModeIsEnabled:
-        raise _UnreachableError(f"{name}: not here, and HF_HUB_OFFLINE is set. Unset it to ask the hub.") from None
+        raise UnreachableError(f"{name}: not here, and HF_HUB_OFFLINE is set. Unset it to ask the hub.") from None
     except errors.GatedRepoError:
         raise SourceError(
             f"{name}: gated. Ask for access at https://huggingface.co/{name.repository}, then {log_in}"
@@ -138,7 +138,7 @@ def hub_refusals(name: HubName) -> Iterator[None]:
                 f"{name}: the hub refuses ({status}: {problem.server_message or 'no permission'}). "
                 f"Check what your token may do, or {log_in}"
             ) from None
-        kind = _UnreachableError if status >= 500 else SourceError
+        kind = UnreachableError if status >= 500 else SourceError
         raise kind(f"{name}: the hub answers {_first_line(problem)}. Try again later.") from None
     except (
         errors.HTTPError,  # type: ignore[attr-defined]  # of httpx or httpx2, whichever this hub library stands on
@@ -149,7 +149,7 @@ def hub_refusals(name: HubName) -> Iterator[None]:
         errors.HFValidationError,
         json.JSONDecodeError,  # a proxy's own page in place of the answer
     ) as problem:
-        raise _UnreachableError(
+        raise UnreachableError(
             f"{name}: cannot be had from the hub ({_first_line(problem)}). Check the connection; what came is kept."
         ) from None
     except RuntimeError as problem:  # how an upload says that it failed
@@ -160,7 +160,7 @@ def hub_refusals(name: HubName) -> Iterator[None]:
         ) from None
 
 
-class _UnreachableError(SourceError):
+class UnreachableError(SourceError):
     """The hub gave no answer, so that what is in the cache may stand in."""
 
 

@@ -14,10 +14,18 @@ def fetch_files(name: HubName, patterns: Sequence[str]) -> tuple[Path, str]:
 
     Raises SourceError where the hub cannot be reached, refuses, or has no such repository or revision.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
 
+    commit = commit_of(name)
     with hub_refusals(name):
-        commit = name.revision
-        if commit is None or not COMMIT.fullmatch(commit):
-            commit = str(HfApi().model_info(name.repository, revision=name.revision, timeout=_SECONDS).sha)
         return Path(snapshot_download(name.repository, revision=commit, allow_patterns=list(patterns))), commit
+
+
+def commit_of(name: HubName) -> str:
+    """What a branch or tag stands for now; a commit is that itself, and nobody is asked. Raises as `fetch_files`."""
+    from huggingface_hub import HfApi
+
+    if name.revision is not None and COMMIT.fullmatch(name.revision):
+        return name.revision
+    with hub_refusals(name):
+        return str(HfApi().model_info(name.repository, revision=name.revision, timeout=_SECONDS).sha)

@@ -32,7 +32,7 @@ the task's, and those over the suite's.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_type_hints
@@ -128,8 +128,13 @@ def trainings_of(cells: Sequence[Cell]) -> tuple[Training, ...]:
     return tuple({cell.training.folder: cell.training for cell in cells if cell.training is not None}.values())
 
 
-def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
-    """Read and check a suite. `data`: by task, a copy of one's own. Raises ConfigError: file, line, key, fix."""
+def load_suite(
+    path: Path, *, data: Mapping[str, str] | None = None, named: Callable[[str], str] | None = None
+) -> Suite:
+    """Read and check a suite. `data`: by task, a copy of one's own. `named`: what a method's system is to be called.
+
+    Raises ConfigError: file, line, key, fix.
+    """
     file = read_toml(path, ConfigError)
     table = file.table
     file.only(table, (*_OWN, *KEYS, *_SHARED))
@@ -150,6 +155,8 @@ def load_suite(path: Path, *, data: Mapping[str, str] | None = None) -> Suite:
             ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", "limit", *_SHARED),
             prefix=f"methods.{name}.",
         )
+        if named is not None and isinstance(method.get("system"), str):
+            methods[name] = method | {"system": named(method["system"])}
         if (row := method.get("row", name)) not in methods:
             raise file.fail(f"methods.{name}.row", unknown("method", str(row), methods))
     rows = tuple(dict.fromkeys(str(method.get("row", name)) for name, method in methods.items()))
