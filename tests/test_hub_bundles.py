@@ -137,9 +137,10 @@ def test_a_bundle_that_was_pushed_answers_under_its_name_as_it_does_here(
     assert result.stdout.splitlines()[-1] == f'rmas ask me/team@{oid} "Your question"'
     assert files.keys() == {*files_of(bundle), "README.md", "log.jsonl", ".gitattributes"}
     assert {name: files[name] for name in files_of(bundle)} == files_of(bundle)
-    here = rmas("ask", str(bundle), "Why?", "--json", cache=tmp_cache)
+    small = ("--max-new-tokens=8", "--json")
+    here = rmas("ask", str(bundle), "Why?", *small, cache=tmp_cache)
     for name in ("me/team", f"me/team@{oid}"):
-        there = rmas("ask", name, "Why?", "--json", cache=tmp_cache)
+        there = rmas("ask", name, "Why?", *small, cache=tmp_cache)
         assert there.exit_code == 0
         assert json.loads(there.stdout)["text"] == json.loads(here.stdout)["text"]
         assert json.loads(there.stdout)["config"]["system"] == f"me/team@{oid[:12]}"
@@ -172,7 +173,8 @@ def test_the_other_commands_take_a_name_on_the_hub(hub: FakeHub, bundle: Path, t
     assert trained.exit_code == 0, trained.stderr
     assert load_spec(str(tmp_path / "t")).pack.roles == load_spec("org/team").pack.roles
     out = tmp_path / "e"
-    done = rmas("eval", "--system", "org/team", "--task", "gsm8k", "--limit", "1", "--out", str(out), *common)
+    small = ("--task", "gsm8k", "--limit", "1", "--set", "max_new_tokens=4")
+    done = rmas("eval", "--system", "org/team", *small, "--out", str(out), *common)
     assert done.exit_code == 0, done.stderr
     assert f'system = "org/team@{oid}"' in (out / "config.toml").read_text(encoding="utf-8")
 
@@ -390,7 +392,7 @@ def test_the_token_is_sent_to_the_hub_and_written_nowhere(
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         done = rmas("push", str(bundle), "me/team")
-        asked = rmas("ask", "me/team", "Why?", cache=tmp_path / "cache")
+        asked = rmas("ask", "me/team", "Why?", "--max-new-tokens=2", cache=tmp_path / "cache")
         no = rmas("push", str(bundle), "org/team")
     sent = [headers.get("authorization") for verb, path, headers in hub.requests if "commit" in path]
     assert sent == [f"Bearer {TOKEN}"]
