@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.code import sandbox_for
-from rmas.eval.config import FREE
 from rmas.eval.record import replace_file
 from rmas.eval.run import Report, evaluate_into
 from rmas.eval.task import Sample, asked, find_task, keys_of, load_samples
@@ -24,7 +23,7 @@ from rmas.sources import Progress, silent
 from rmas.spec import load_spec
 from rmas.suite.cell import open_cell, tools_of
 from rmas.suite.config import Cell, Suite, Training, bundle_of, trainings_of
-from rmas.suite.standing import MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
+from rmas.suite.standing import CELL_FREE, MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
 from rmas.system import load_system
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
@@ -135,7 +134,8 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
     }
     if not isinstance(config, InnerConfig):  # whose batches are of vectors
         facts["examples"] = result.steps * config.batch_size + examples_before(training)
-    replace_file(folder / TRAINED, json.dumps(facts, indent=2))
+    if not (folder / TRAINED).exists():  # who trained beside this one came first, and cells stand on it
+        replace_file(folder / TRAINED, json.dumps(facts, indent=2))
 
 
 def examples_before(training: Training) -> int:
@@ -175,7 +175,7 @@ def _evaluate(
         _hold_out(samples, cell.training, cell.task, lessons[cell.training.folder])
     settings = bundle_of(cell, out)
     tools = tools_of(settings, cache=machine.cache, key=machine.key)
-    claim_folder(folder, config, resume=has_begun(folder), free=FREE)
+    claim_folder(folder, config, resume=has_begun(folder), free=CELL_FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
         settings, device=machine.device, dtype=machine.dtype, cache=machine.cache, tools=tools, progress=progress
