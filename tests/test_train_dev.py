@@ -36,11 +36,12 @@ def measured(
     rounds: int = 2,
     team: Team = ALONE,
 ) -> dict[str, float]:
+    steps = STEPS if not system.spec.is_constant else system.spec.latent_steps
     figures = measure(
         system,
         examples,
         rounds=rounds,
-        latent_steps=STEPS if not system.spec.is_constant else system.spec.latent_steps,
+        channel_of=lambda _: system.channel(steps),
         probes=probes,
         batch_size=batch_size,
         max_new_tokens=TOKENS,

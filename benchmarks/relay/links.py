@@ -54,7 +54,7 @@ def held_out(system: System, folder: Path, *, batch_size: int = 64) -> Mapping[s
         system,
         examples,
         rounds=spec.rounds,
-        latent_steps=spec.latent_steps,
+        channel_of=lambda _: system.channel(spec.latent_steps),
         probes=tuple(CONTROLS),
         batch_size=batch_size,
         max_new_tokens=spec.max_new_tokens,

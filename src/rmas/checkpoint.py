@@ -62,7 +62,7 @@ def save_system(system: Kept, folder: Path, *, dtype: torch.dtype | None = None)
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
     files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
-    _write(folder, files | _own_files(system.spec))
+    write_files(folder, files | system_files(system.spec, {"links": LINKS}))
     return manifest
 
 
@@ -174,10 +174,16 @@ def _compare(theirs: dict[str, Any], ours: dict[str, Any], folder: Path) -> tupl
     return tuple(notes)
 
 
-def _own_files(spec: SystemSpec) -> dict[str, bytes]:
-    """The system file of a bundle, with a pattern and prompts of the user's own beside it; paths become absolute."""
-    table = dict(spec.table) | {"links": LINKS}
-    table.pop("start", None)
+def system_files(
+    spec: SystemSpec, told: Mapping[str, Any], roles: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, bytes]:
+    """The system file of a bundle, with a pattern and prompts of the user's own beside it; paths become absolute.
+
+    `told` and, by role, `roles` stand over what the spec's own file says. Links are those of `told`, or none.
+    """
+    table = {key: value for key, value in spec.table.items() if key != "links"} | dict(told)
+    if "links" in table:
+        table.pop("start", None)
     files = {}
     if str(table.get("pattern")).endswith(".toml"):
         own = spec.path.parent / table["pattern"]
@@ -190,13 +196,16 @@ def _own_files(spec: SystemSpec) -> dict[str, bytes]:
         files |= {"prompts/tasks.toml": tasks.read_bytes()} if tasks.exists() else {}
     if "corpus" in table.get("tools", {}):
         table["tools"] = table["tools"] | {"corpus": spec.tools.corpus}
+    entries = dict(table["roles"])
     for role, entry in spec.roles.items():
-        if entry.source.path is not None:
-            table["roles"] = dict(table["roles"]) | {role: {**table["roles"][role], "backbone": str(entry.source.path)}}
+        placed = {"backbone": entry.source.path, "adapter": entry.adapter}
+        absolute = {key: str(path.absolute()) for key, path in placed.items() if path is not None}
+        entries[role] = {**entries[role], **absolute, **(roles or {}).get(role, {})}
+    table["roles"] = entries
     return files | {SYSTEM: tomli_w.dumps(table).encode()}
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write every file beside its place first, then rename them all: a disk that fills up changes nothing."""
     paths = {folder / name: content for name, content in files.items()}
     unfinished = {path: path.with_name(f"{path.name}.partial") for path in paths}

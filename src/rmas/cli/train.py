@@ -113,7 +113,7 @@ def _train(
     settings = load_config(stage.config, given.config, given.sets or (), data=given.data)
     if isinstance(settings, OuterConfig):
         settings = resolved(settings, spec)
-    spec = spec.alone() if stage.is_alone and spec.roles else spec
+    spec = spec.alone() if settings.is_alone and spec.roles else spec
     loaded = _begin(spec, settings, out, resume=resume, place=place)
     with _resumable(out), training_progress(is_shown=_is_first()) as report:
         if diagnose and isinstance(settings, OuterConfig):

@@ -115,9 +115,8 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         return
     folder, told = out / training.folder, load_spec(training.system)
     spec = told.placed(device=machine.device, dtype=machine.dtype)
-    stage = STAGES[training.stage]
-    spec = spec.alone() if stage.is_alone else spec
-    config = training.config
+    stage, config = STAGES[training.stage], training.config
+    spec = spec.alone() if config.is_alone else spec
     system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
     result = stage.trainer(system, config, folder, resume=has_begun(folder), report=report)
     if not result.is_complete:

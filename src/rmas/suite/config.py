@@ -45,7 +45,7 @@ from rmas.spec import load_spec
 from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
 from rmas.tomlfile import TomlFile, read_toml
-from rmas.train.config import OuterConfig
+from rmas.train.config import AgentConfig, OuterConfig
 from rmas.train.config import resolved as resolved_training
 from rmas.train.stages import STAGES, Name, StageConfig
 
@@ -256,10 +256,12 @@ def _teacher(
 
 
 def _told_by(training: Training) -> dict[str, Any]:
-    """What of a cell's settings its training says: the system, and the rounds and latent steps that links were for."""
+    """What of a cell's settings its training says: the system, and the rounds and messages that it was for."""
     told: dict[str, Any] = {"system": training.system}
     if isinstance(training.config, OuterConfig):
         told |= {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
+    if isinstance(training.config, AgentConfig) and not training.config.is_alone:
+        told |= {"solver": "text", "rounds": training.config.rounds, "message_tokens": training.config.message_tokens}
     return told
 
 

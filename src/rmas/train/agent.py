@@ -1,27 +1,33 @@
-"""The agent stage, for the baselines: a system's answerer alone, fine-tuned with the data and the loop that links have.
+"""The agent stage, for the baselines: a system's answerer, fine-tuned with the data and the loop that links have.
 
-`lora` trains an adapter beside the frozen model, `full` every weight. What comes out is a bundle that `rmas ask` loads.
-Its adapter may be named by any role that has the same model, such as the answerer of a team that writes text.
+`lora` trains an adapter beside the frozen model, `full` every weight. The answerer works alone, or with the messages
+in its prompt that its team writes as text. What comes out is a bundle that `rmas ask` loads. Its adapter may be named
+by any role that has the same model.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
+from rmas.checkpoint import system_files, write_files
+from rmas.engine import Channel, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
+from rmas.settings import Sampling
 from rmas.system import System
-from rmas.train.alone import ALONE, check_alone, keep_alone
+from rmas.train.alone import ALONE, check_read, keep_alone
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
-from rmas.train.data import Batches, lengths_of, load_examples, split_examples
+from rmas.train.data import Batches, Example, batches_of, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
+from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import Unrolled, backward, unroll
-from rmas.train.team import join_team
+from rmas.train.team import Team, join_team
+from rmas.train.told import Told
 
 ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
 
@@ -34,12 +40,13 @@ class Tuned(NamedTuple):
 
 
 def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
-    """Fine-tune the one agent of `system` (`SystemSpec.alone`) in place; leave a bundle in `out`.
+    """Fine-tune the answerer of `system` in place; leave a bundle in `out`. With `config.is_alone` it is the one agent
+    there is (`SystemSpec.alone`); else it reads `config.rounds` rounds of text messages.
 
     Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
     resumed, NumericsError for a loss that is not finite.
     """
-    (role,) = system.pattern.roles
+    role = system.pattern.answerer
     team, backbone = join_team(), system.backbones[role]
     if system.spec.roles[role].adapter is not None:
         raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
@@ -52,20 +59,34 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    check_alone(system, (*split.train, *split.dev), max_new_tokens=config.max_new_tokens)
+    told = None if config.is_alone else Told(_text_channel(system, config), out / f"messages-{team.rank}.jsonl")
+    rounds = config.rounds or 1
+    check_read(
+        system,
+        (*split.train, *split.dev),
+        channel=told.channel if told else ALONE,
+        rounds=rounds,
+        max_new_tokens=config.max_new_tokens,
+    )
     frozen = frozen_digest(system, (), split.train)
+    batches = Batches(
+        lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
+    )
+    if told is not None:
+        examples = [*_met(split.train, batches, config, team), *_asked(split.dev, config, team)]
+        told.write(system, examples, rounds=rounds, batch_size=config.dev_batch, report=report)
     if config.method == "lora":
         parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
     else:
         parameters = free_weights(backbone)
-    batches = Batches(
-        lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
-    )
+
+    def channel_of(examples: Sequence[Example]) -> Channel:
+        return ALONE if told is None else told.of(examples)
 
     def step(number: int) -> StepResult:
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [split.train[i] for i in places]
-            return unroll(system, micro, rounds=1, channel=ALONE, share_heads=False)
+            return unroll(system, micro, rounds=rounds, channel=channel_of(micro), share_heads=False)
 
         return backward(team.share(batches[number]), config, unrolled)
 
@@ -73,8 +94,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         figures = measure(
             system,
             split.dev,
-            rounds=1,
-            latent_steps=0,
+            rounds=rounds,
+            channel_of=channel_of,
             probes=(),
             batch_size=config.dev_batch,
             max_new_tokens=config.max_new_tokens,
@@ -89,7 +110,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         out,
         evaluate=evaluate if split.dev else None,
         report=report,
-        stage=f"{role} alone",
+        stage=f"{role} alone" if config.is_alone else f"{role} in its team",
         batch_of=lambda number: [split.train[i].row for i in batches[number]],
         minutes=config.minutes,
         team=team,
@@ -103,30 +124,54 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     return outcome(result, parameters)
 
 
+def _met(train: Sequence[Example], batches: Batches, config: AgentConfig, team: Team) -> list[Example]:
+    """The examples that the steps of this process are of."""
+    places = {i for number in range(config.steps) for i in team.share(batches[number])}
+    return [train[i] for i in sorted(places)]
+
+
+def _asked(dev: Sequence[Example], config: AgentConfig, team: Team) -> list[Example]:
+    """The dev examples that this process measures."""
+    return [example for batch in team.share(list(batches_of(dev, config.dev_batch))) for example in batch]
+
+
+def _text_channel(system: System, config: AgentConfig) -> TextChannel:
+    """In which the team writes, word for word what is most likely."""
+    return TextChannel(sampling=Sampling(max_new_tokens=config.message_tokens or system.spec.message_tokens))
+
+
 def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> None:
     """The bundle: the weights, and a system file that names them."""
-    (backbone,) = system.backbones.values()
+    role = system.pattern.answerer
+    backbone = system.backbones[role]
     if config.method == "lora":
         save_adapter(backbone, out / ADAPTER)
         entry = {"adapter": ADAPTER}
     else:
         save_weights(backbone, out / MODEL)
         entry = {"backbone": f"./{MODEL}"}
-    keep_alone(
-        system.spec,
-        out,
-        entry=entry,
-        max_new_tokens=config.max_new_tokens,
-        card=_card(system, config, tuned),
-    )
+    card = _card(system, config, tuned)
+    if config.is_alone:
+        keep_alone(system.spec, out, entry=entry, max_new_tokens=config.max_new_tokens, card=card)
+        return
+    draw_curves(out)
+    told: dict[str, Any] = {"solver": "text", "rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
+    told["message_tokens"] = config.message_tokens or system.spec.message_tokens
+    write_files(out, system_files(system.spec, told, {role: entry}) | {"README.md": card.encode()})
 
 
 def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
-    (backbone,) = system.backbones.values()
+    backbone = system.backbones[system.pattern.answerer]
     what = f"A low-rank adapter of rank {config.rank}" if config.method == "lora" else "All weights"
+    where = "alone" if config.is_alone else "with the text of its team"
+    how = (
+        "no agent hears another"
+        if config.is_alone
+        else f"it read {config.rounds} rounds of messages, which the team had written before"
+    )
     return (
-        f"# {backbone.name}, fine-tuned alone\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
+        f"# {backbone.name}, fine-tuned {where}\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "
-        "all settings are in config.toml, all figures in log.jsonl. A baseline: no agent hears another.\n\n"
+        f"all settings are in config.toml, all figures in log.jsonl. A baseline: {how}.\n\n"
         '```sh\nrmas ask FOLDER "Your question"\n```\n'
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import tomli_w
 
-from rmas.engine import LatentChannel, check_lengths
+from rmas.engine import Channel, LatentChannel, check_lengths
 from rmas.errors import CheckpointError, PromptError
 from rmas.packs import PACKS, known_packs
 from rmas.prompt import Kind
@@ -22,11 +22,21 @@ PROMPTS = "prompts"  # the folder of a wording of its own
 ALONE = LatentChannel(latent_steps=0)
 
 
-def check_alone(system: System, examples: Iterable[Example], *, max_new_tokens: int) -> None:
-    """Refuse what the one agent of `system` could not read whole with its answer. Raises QuestionError."""
-    for example in sorted(examples, key=lambda e: -len(e.question.text) - len(e.answer))[:8]:
+def check_read(
+    system: System, examples: Iterable[Example], *, max_new_tokens: int, channel: Channel = ALONE, rounds: int = 1
+) -> None:
+    """Refuse what an agent of `system` could not read whole, with its answer or its message. Raises QuestionError."""
+
+    def size(example: Example) -> int:
+        return (
+            len(example.question.text)
+            + max(map(len, example.question.context.values()), default=0)
+            + len(example.answer)
+        )
+
+    for example in sorted(examples, key=size, reverse=True)[:8]:
         room = max(max_new_tokens, longest_answer(system, [example]))
-        check_lengths(system, [example.question], channel=ALONE, max_new_tokens=room)
+        check_lengths(system, [example.question], channel=channel, max_new_tokens=room, rounds=rounds)
 
 
 def keep_alone(

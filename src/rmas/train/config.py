@@ -49,6 +49,11 @@ class DataConfig:
     answer_after: str | None = None  # the answer is what stands behind this mark, e.g. "####"
     solution_as_target: bool = False  # what stands before the mark becomes the role target
 
+    @property
+    def is_alone(self) -> bool:
+        """Only a system's answerer takes part."""
+        return False
+
     def __post_init__(self) -> None:
         require(bool(self.data.strip()), "data", repr(self.data), "a file, a dataset's id or a generator")
         if self.kind not in KINDS:
@@ -166,22 +171,31 @@ class OuterConfig(LoopConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(LoopConfig):
-    """The agent stage: a system's answerer alone, fine-tuned. `batch_size` counts questions."""
+    """The agent stage: a system's answerer, fine-tuned, alone or hearing its team. `batch_size` counts questions."""
 
     lr: float = 2e-4
     method: Literal["lora", "full"] = "lora"
     rank: int = 16  # of an adapter
     alpha: int = 32  # its change is scaled by alpha / rank
+    rounds: int = 0  # of text messages that stand in its prompt; 0: it is alone
+    message_tokens: int | None = None  # of a message, at most; None: the system's
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
     dev_batch: int = 32
     minutes: float | None = None  # stop cleanly after that much time
+
+    @property
+    def is_alone(self) -> bool:
+        return self.rounds == 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_known("method", self.method, ("lora", "full"))
         for name in ("rank", "alpha", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        require(self.rounds >= 0, "rounds", self.rounds, "0 (alone) or more")
+        fits = self.message_tokens is None or (self.message_tokens >= 1 and self.rounds >= 1)
+        require(fits, "message_tokens", self.message_tokens, "1 or more, beside rounds of 1 or more")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None:
             raise ConfigError(f"start is {self.start}, but an agent alone has no links to start. Leave it out.")
@@ -200,6 +214,10 @@ class PromptConfig(DataConfig):
     max_new_tokens: int = 32  # of an answer
     dev_batch: int = 32
     start: ClassVar[None] = None  # no links
+
+    @property
+    def is_alone(self) -> bool:
+        return True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,7 +5,7 @@ a constant.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -78,7 +78,7 @@ def measure(
     examples: Sequence[Example],
     *,
     rounds: int,
-    latent_steps: int,
+    channel_of: Callable[[Sequence[Example]], Channel],
     probes: Sequence[Control],
     batch_size: int,
     max_new_tokens: int,
@@ -86,23 +86,26 @@ def measure(
 ) -> Mapping[str, float]:
     """`loss`, `accuracy`, `accuracy_r1` … and `accuracy_PROBE`, over all examples; each process takes its batches.
 
+    `channel_of`: what a batch is asked through.
+
     A batch of one has nothing to shuffle and its own message as the mean: it is left out of those two figures.
     """
-    plain = system.channel(latent_steps)
-    channels = {"": plain} | {probe: Controlled(channel=plain, control=probe) for probe in probes}
-    listening = [] if plain.is_silent else list(probes)
+    listening = [] if channel_of(examples).is_silent else list(probes)
     names = [*(f"accuracy_r{r}" for r in range(1, rounds + 1)), *(f"accuracy_{probe}" for probe in listening), "loss"]
     totals = dict.fromkeys([*names, *(f"rows_{probe}" for probe in listening)], 0.0)
     for batch in team.share(list(batches_of(examples, batch_size))):
-        heads = Heads(room=max(latent_steps, max_new_tokens, longest_answer(system, batch)))
-        for probe, channel in channels.items():
-            if probe and (plain.is_silent or (probe in ("shuffled", "mean") and len(batch) < 2)):
+        channel = channel_of(batch)
+        channels: dict[str, Channel] = {"": channel}
+        channels |= {probe: Controlled(channel=channel, control=probe) for probe in listening}
+        heads = Heads(room=max(channel.message_length, max_new_tokens, longest_answer(system, batch)))
+        for probe, probed in channels.items():
+            if probe in ("shuffled", "mean") and len(batch) < 2:
                 continue
             said = replies(
                 system,
                 batch,
                 rounds=rounds,
-                channel=channel,
+                channel=probed,
                 max_new_tokens=max_new_tokens,
                 every_round=not probe,
                 heads=heads,

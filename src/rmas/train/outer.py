@@ -210,7 +210,7 @@ class OuterTrainer:
             self.system,
             examples,
             rounds=stage.rounds,
-            latent_steps=stage.latent_steps,
+            channel_of=lambda _: self.system.channel(stage.latent_steps),
             probes=self.config.probes,
             batch_size=self.config.dev_batch,
             max_new_tokens=self.config.max_new_tokens,

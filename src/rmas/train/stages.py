@@ -16,7 +16,6 @@ class Stage(NamedTuple):
     about: str
     config: type[StageConfig]
     trains: str
-    is_alone: bool = False  # it trains a system's answerer on its own
 
     @property
     def trainer(self) -> Callable[..., TrainResult]:
@@ -37,15 +36,13 @@ STAGES: Mapping[Name, Stage] = {
         "rmas.train.outer:train_outer",
     ),
     "agent": Stage(
-        "Fine-tune a system's answerer on its own (a low-rank adapter, or all weights): a baseline for trained links.",
+        "Fine-tune a system's answerer (an adapter, or all weights), alone or hearing text: a baseline for links.",
         AgentConfig,
         "rmas.train.agent:train_agent",
-        is_alone=True,
     ),
     "prompt": Stage(
         "Rewrite the system text of a system's answerer on its own, by TextGrad: a baseline that trains no number.",
         PromptConfig,
         "rmas.train.wording:train_prompt",
-        is_alone=True,
     ),
 }
