@@ -8,6 +8,7 @@ import pytest
 
 from rmas.designs import LINKS, SOFT_TOKEN, STARTS
 from rmas.errors import BackboneError, ConfigError, PatternError, PromptError, RmasError, unknown
+from rmas.packs import PACKS
 from rmas.pattern import Edge, load_pattern
 from rmas.spec import SystemSpec, known_systems, load_spec
 from rmas.system import load_system
@@ -42,6 +43,26 @@ def test_the_answerer_alone_keeps_wording_of_its_own_where_it_was_alone(tmp_path
     assert spec.alone().pack == spec.pack
     team = parse(tmp_path, with_line('prompts = "terse"'))
     assert (team.alone().pattern.name, team.alone().pack.name) == ("solo", "terse")
+
+
+def test_the_answerer_alone_has_the_wording_that_stands_beside_its_team_s(tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    words.mkdir()
+    (words / "tasks.toml").write_text((PACKS / "native" / "tasks.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("distillation", "solo"):
+        own = (PACKS / "terse" / f"{name}.toml").read_text(encoding="utf-8")
+        (words / f"{name}.toml").write_text(own, encoding="utf-8")
+    pack = parse(tmp_path, with_line('prompts = "words"')).alone().pack
+    assert (pack.name, pack.path, pack.holders) == ("words", words / "solo.toml", {"solver": "learner"})
+    (words / "solo.toml").unlink()
+    assert parse(tmp_path, with_line('prompts = "words"')).alone().pack.name == "native"
+
+
+def test_a_role_may_be_told_what_another_would_be(tmp_path: Path) -> None:
+    text = with_line('team = ["pro", "con"]')
+    spec = parse(tmp_path, text.replace('"tiny:llama"\n', '"tiny:llama"\ntold = "con"\n'))
+    assert (spec.team, spec.pack.holders) == (("pro", "con"), {"expert": "con"})
+    assert spec.alone().team == ("expert", "learner", "pro", "con")
 
 
 @pytest.mark.parametrize("name", known_systems())
@@ -116,6 +137,7 @@ def test_zero_latent_steps_are_legal(tmp_path: Path) -> None:
         ("tau = true", "tau: expected a number above 0, got True."),
         ('tau = "warm"', "tau: expected a number above 0, got 'warm'."),
         ("links = 3", "links: expected a text, got 3."),
+        ('team = "pro"', "team: expected a list of roles, got 'pro'."),
         ("prompts = 3", "prompts: expected a text, got 3."),
         ("solver = 3", "solver: expected a text, got 3."),
         ("start = 3", "start: expected a text, got 3."),
@@ -144,6 +166,7 @@ def test_a_key_that_is_wrong_is_refused_with_file_line_and_value(tmp_path: Path,
         ('dtype = "float23"', "roles.expert.dtype: unknown dtype 'float23'"),
         ("dtype = 3", "roles.expert.dtype: expected a text, got 3."),
         ("device = 0", "roles.expert.device: expected a text, got 0."),
+        ('told = "learnr"', "roles.expert.told: unknown role 'learnr' (have expert, learner). Did you mean 'learner'?"),
         ('backend = "x"', "Did you mean 'backbone'?"),
     ],
 )

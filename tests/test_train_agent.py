@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from rmas.backbone import add_adapter, free_weights
 from rmas.engine import LatentChannel
 from rmas.errors import BackboneError, ConfigError
+from rmas.prompt import Question
 from rmas.solvers import open_solver
 from rmas.spec import load_spec
 from rmas.system import System, load_system
@@ -175,6 +177,19 @@ def test_a_wording_of_ones_own_stays_with_the_bundle(tmp_path: Path) -> None:
     assert ours == theirs
 
 
+def test_a_bundle_is_told_what_its_role_was_told_in_the_team(tmp_path: Path) -> None:
+    spec = load_spec("smol-deliberation").alone()  # its answerer is called toolcaller there, and solver here
+    spec = replace(spec, roles={"solver": load_spec("tiny").roles["planner"]})
+    system = load_system(spec, cache=tmp_path / "cache")
+    train_agent(system, config(tmp_path, steps=1), tmp_path / "out", resume=False, report=quiet)
+    again = load_system(str(tmp_path / "out"), cache=tmp_path / "cache")
+    question = Question(text="Who?", context={"toolcaller": "a fact", "reflector": "not this"})
+    ours, theirs = (each.render("solver", question, frozenset()) for each in (again, system))
+    assert ours == theirs
+    assert ours != again.render("solver", Question(text="Who?"), frozenset())
+    assert open_solver(str(tmp_path / "out")).solve([question])
+
+
 # What is refused
 
 
@@ -239,6 +254,8 @@ def test_an_agent_alone_learns_from_data_that_names_the_others(tmp_path: Path) -
         system, config(tmp_path, data=str(path), steps=1, batch_size=2), tmp_path / "out", resume=False, report=quiet
     )
     assert result.is_complete
+    told = Question(text="1 + 1 =", context={"critic": "a fact", "solver": "another"})
+    assert open_solver(str(tmp_path / "out")).solve([told])
     path.write_text(json.dumps({**rows[0], "target.cook": "soup"}), encoding="utf-8")
     with pytest.raises(ConfigError, match="target: unknown role 'cook'"):
         train_agent(system, config(tmp_path, data=str(path)), tmp_path / "other", resume=False, report=quiet)

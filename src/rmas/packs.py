@@ -66,6 +66,16 @@ def load_pack(name: str, pattern: str, *, base: Path | None = None) -> PromptPac
     return PromptPack(name=name, path=path, tasks=_tasks(tasks), roles=_roles(file, whole), whole=whole, note=note)
 
 
+def solo_pack(pack: PromptPack, pattern: str) -> PromptPack:
+    """The wording of `pattern`, of one agent, that stands beside that of a team: in its folder, or the native one.
+
+    A pack that is a file has no folder of its own. Raises PromptError.
+    """
+    if pack.name.endswith(".toml") or not pack.path.with_name(f"{pattern}.toml").exists():
+        return load_pack("native", pattern)
+    return replace(load_pack(str(pack.path.parent), pattern), name=pack.name)
+
+
 def load_retries(pack: PromptPack) -> dict[str, Retry]:
     """By task kind, how an answer that does not hold its mark is asked for again: the pack's own way, else the
     release's. Raises PromptError."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from rmas.configfile import fit, worded
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
-from rmas.packs import Retry, known_packs, load_pack, load_retries, with_later_kinds
+from rmas.packs import Retry, load_pack, load_retries, solo_pack, with_later_kinds
 from rmas.pattern import Edge, Pattern, load_pattern
 from rmas.prompt import KINDS, PromptPack
 from rmas.settings import DTYPES, MEMORIES, Memory, ToolConfig, check_dtype
@@ -24,7 +24,7 @@ DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
     "pattern prompts rounds latent_steps memory inner outer start tau links max_new_tokens message_tokens solver "
-    "roles edges retry later_kinds tools"
+    "roles edges retry later_kinds tools team"
 )
 
 
@@ -134,14 +134,13 @@ class SystemSpec:
         return replace(self, name=f"{self.name}+{other.name}", roles=dict(self.roles) | {role: taken})
 
     def alone(self) -> "SystemSpec":
-        """Its answerer as an agent on its own: pattern `solo`, in the wording of its pack where that is shipped.
+        """Its answerer as an agent on its own: pattern `solo`, in the wording that its pack has for that, else the native.
 
         A system of one agent keeps its own wording. It is told what its answerer is told, and nobody else.
         """
         pattern, answerer = load_pattern("solo"), self.pattern.answerer
         is_alone = self.pattern.roles == pattern.roles
-        shipped = self.pack.name if self.pack.name in known_packs() else "native"
-        pack = self.pack if is_alone else load_pack(shipped, pattern.name)
+        pack = self.pack if is_alone else solo_pack(self.pack, pattern.name)
         return replace(
             self,
             name=f"{self.name}:{answerer}",
@@ -194,12 +193,15 @@ def load_spec(name: str) -> SystemSpec:
     pack = load_pack(_text(file, "prompts", "native"), pattern.name, base=base)
     _check_slots(pattern, pack)
     pack = with_later_kinds(pack, pattern, _later_kinds(file))
+    team = _team(file)
+    roles = {} if table.get("solver") in WEIGHTLESS else _roles(file, pattern)
+    pack = replace(pack, holders=_holders(file, roles, team))
     return SystemSpec(
         name=f"{hub.repository}@{base.name[:12]}" if hub else base.name if path.name == "system.toml" else path.stem,
         path=path,
         pattern=pattern,
         pack=pack,
-        roles={} if table.get("solver") in WEIGHTLESS else _roles(file, pattern),
+        roles=roles,
         outer=_outer(file, pattern),
         rounds=_number(file, "rounds", 3, low=1),
         latent_steps=_number(file, "latent_steps", 32, low=0),
@@ -211,6 +213,7 @@ def load_spec(name: str) -> SystemSpec:
         message_tokens=_number(file, "message_tokens", 64, low=1),
         solver=_text(file, "solver", "recursive"),
         tools=_tools(file),
+        team=team,
         retries=load_retries(pack) if _flag(file, "retry") else {},
         table=table,
     )
@@ -226,7 +229,7 @@ def _roles(file: TomlFile, pattern: Pattern) -> dict[str, RoleSpec]:
         entry = table.get(role)
         if not isinstance(entry, dict) or not isinstance(entry.get("backbone"), str):
             raise file.fail(key, f'pattern {pattern.name!r} needs this role. Add [{key}] with backbone = "…".')
-        file.only(entry, ("backbone", "inner", "device", "dtype", "adapter"), prefix=f"{key}.")
+        file.only(entry, ("backbone", "inner", "device", "dtype", "adapter", "told"), prefix=f"{key}.")
         try:
             source = parse_source(entry["backbone"], base=file.path.parent)
         except BackboneError as problem:
@@ -291,6 +294,22 @@ def _flag(file: TomlFile, key: str) -> bool:
     if not isinstance(value, bool):
         raise file.fail(key, f"expected true or false, got {value!r}.")
     return value
+
+
+def _team(file: TomlFile) -> tuple[str, ...]:
+    team = file.table.get("team", [])
+    if not isinstance(team, list) or not all(isinstance(role, str) for role in team):
+        raise file.fail("team", f"expected a list of roles, got {team!r}.")
+    return tuple(team)
+
+
+def _holders(file: TomlFile, roles: Collection[str], team: tuple[str, ...]) -> dict[str, str]:
+    """Role -> the role whose private context it is told, where its table says one."""
+    holders = {role: file.table["roles"][role]["told"] for role in roles if "told" in file.table["roles"][role]}
+    for role, holder in holders.items():
+        if holder not in (known := (*roles, *team)):
+            raise file.fail(f"roles.{role}.told", unknown("role", str(holder), known))
+    return holders
 
 
 def _tools(file: TomlFile) -> ToolConfig:

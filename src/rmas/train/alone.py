@@ -58,7 +58,10 @@ def keep_alone(
     is_own = wording is not None or spec.pack.name not in known_packs()
     table: dict[str, Any] = {"pattern": "solo", "prompts": PROMPTS if is_own else spec.pack.name}
     table |= {"solver": "single", "inner": "linear", "start": "identity", "max_new_tokens": max_new_tokens}
-    table |= {"roles": {role: {"backbone": backbone, **entry}}}
+    if others := [name for name in dict.fromkeys(spec.team) if name != role]:
+        table["team"] = others
+    told = {"told": spec.pack.holders[role]} if role in spec.pack.holders else {}
+    table |= {"roles": {role: {"backbone": backbone, **told, **entry}}}
     draw_curves(out)
     try:
         if is_own:
