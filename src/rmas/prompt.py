@@ -7,7 +7,7 @@ a question.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -167,13 +167,14 @@ class PromptPack:
                     "Add one, or give it no tools."
                 )
 
-    def without_tools(self) -> "PromptPack":
-        """The pack as it is read by agents that have none."""
-        roles = {
+    def without_tools(self, keep: Collection[str] = ()) -> "PromptPack":
+        """The pack as it is read where nobody has tools but the roles of `keep`."""
+        bare = {
             key: text._replace(sections=tuple(part for part in text.sections if "tools" not in part.names))
             for key, text in self.roles.items()
+            if key[0] not in keep
         }
-        return replace(self, roles=roles)
+        return replace(self, roles=dict(self.roles) | bare)
 
     def render(
         self, role: str, question: Question, tokenizer: ChatTokenizer, *, filled: frozenset[str], tools: str = ""

@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,20 +27,22 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under
 Memory = Literal["latest", "sum", "all"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
+_UNTOLD: Mapping[str, object] = {"roles": {}}  # settings of tools that came later: a digest does not know them as such
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolConfig:
-    """Which tools the answerer has, and what one answer may use of them. No key stands here.
+    """Who has which tools, and what one text may use of them. No key stands here.
 
-    names         rows of `rmas.tools.TOOLS`; none: no tools
+    names         of the answerer: rows of `rmas.tools.TOOLS`; none: no tools
     search        who searches: a row of `rmas.tools.PROVIDERS`
     corpus        what the provider of that name searches: a folder of .txt, .md and .jsonl files
-    calls         that an answer may make
+    calls         that an answer, or a message in text, may make
     tokens        of results that it may read; fewer where its context has no room for them
     seconds       that its calls may take together; one that is under way is finished
     call_seconds  that one call of python may take
     chars         of one result, at most
+    roles         of other agents, by role: what they may call where they write
     """
 
     names: tuple[str, ...] = ()
@@ -50,16 +53,26 @@ class ToolConfig:
     seconds: float = 60.0
     call_seconds: float = 10.0
     chars: int = 4000
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """The tools that anybody has."""
+        return tuple(dict.fromkeys([*self.names, *chain.from_iterable(self.roles.values())]))
 
     @property
     def told(self) -> list[object]:
         """What it says, wherever a corpus lies."""
         corpus = None if self.corpus is None else PurePath(self.corpus).name
-        return list((vars(self) | {"corpus": corpus}).values())
+        values = vars(self) | {"corpus": corpus}
+        return [value for name, value in values.items() if name not in _UNTOLD or value != _UNTOLD[name]]
 
     def changed(self, **given: Any) -> "ToolConfig":
-        """With what is given and not None in the place of its own."""
-        return replace(self, **{name: value for name, value in given.items() if value is not None})
+        """With what is given and not None in the place of its own. No `names`: nobody has any."""
+        found: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if found.get("names") == ():
+            found["roles"] = {}
+        return replace(self, **found)
 
     def __post_init__(self) -> None:
         for name in ("calls", "tokens", "chars"):
@@ -74,7 +87,7 @@ class RunConfig:
 
     `control`: what is done to its messages; `alone`: nobody thinks, and the answerer speaks with empty slots.
     `answerer`: a system, such as a bundle of `rmas train agent`, whose answerer takes the place of the system's own.
-    `tools`: what the answerer may call; without names, nothing.
+    `tools`: what its agents may call; without names, the answerer calls nothing.
     """
 
     rounds: int | None = None

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from rmas.configfile import fit, worded
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
@@ -69,7 +69,7 @@ class SystemSpec:
     max_new_tokens: int = 256
     message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
     solver: str = "recursive"
-    tools: ToolConfig = field(default_factory=ToolConfig)  # of the answerer
+    tools: ToolConfig = field(default_factory=ToolConfig)
     team: tuple[str, ...] = ()  # roles of what it was made of: a question may hold a context for them
     retries: Mapping[str, Retry] = field(default_factory=dict)  # by task kind; none: an answer stays as it is
     table: Mapping[str, Any] = field(default_factory=dict)
@@ -85,12 +85,18 @@ class SystemSpec:
         return any(design.endswith(CONSTANT) for design in self.outer.values())
 
     @property
+    def tools_of(self) -> Mapping[str, tuple[str, ...]]:
+        """The tools of each role that has some."""
+        named = {**self.tools.roles, self.pattern.answerer: self.tools.names}
+        return {role: named[role] for role in self.pattern.roles if named.get(role)}
+
+    @property
     def digest(self) -> str:
         """SHA-256, hex, over what it is made of: pattern, words, models by name, designs, settings, and its links by
         their manifest. Neither over its place nor over the bytes of models.
         """
         manifest = None if self.links is None else self.links.parent / "manifest.json"
-        pack = self.pack if self.tools.names else self.pack.without_tools()
+        pack = self.pack.without_tools(keep=self.tools_of)
         parts = {
             "pattern": [self.pattern.schedule, [str(edge) for edge in self.pattern.edges], self.pattern.answerer],
             "words": [
@@ -103,7 +109,7 @@ class SystemSpec:
             "outer": {str(edge): design for edge, design in self.outer.items()},
             "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],
             **({"retries": self.retries} if self.retries else {}),
-            **({"tools": self.tools.told} if self.tools.names else {}),
+            **({"tools": self.tools.told} if self.tools_of else {}),
             "links": manifest.read_text(encoding="utf-8") if manifest is not None and manifest.exists() else None,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -136,7 +142,7 @@ class SystemSpec:
     def alone(self) -> "SystemSpec":
         """Its answerer as an agent on its own: pattern `solo`, in the wording that its pack has for that, else the native.
 
-        A system of one agent keeps its own wording. It is told what its answerer is told, and nobody else.
+        A system of one agent keeps its own wording. It is told what its answerer is told, and has its tools.
         """
         pattern, answerer = load_pattern("solo"), self.pattern.answerer
         is_alone = self.pattern.roles == pattern.roles
@@ -147,6 +153,7 @@ class SystemSpec:
             pattern=pattern,
             pack=pack if answerer == pattern.answerer else replace(pack, holders={pattern.answerer: answerer}),
             roles={pattern.answerer: self.roles[answerer]},
+            tools=self.tools.changed(roles={}),
             team=(*self.pattern.roles, *self.team),
             outer={},
             rounds=1,
@@ -212,7 +219,7 @@ def load_spec(name: str) -> SystemSpec:
         max_new_tokens=_number(file, "max_new_tokens", 256, low=1),
         message_tokens=_number(file, "message_tokens", 64, low=1),
         solver=_text(file, "solver", "recursive"),
-        tools=_tools(file),
+        tools=_tools(file, pattern),
         team=team,
         retries=load_retries(pack) if _flag(file, "retry") else {},
         table=table,
@@ -229,7 +236,7 @@ def _roles(file: TomlFile, pattern: Pattern) -> dict[str, RoleSpec]:
         entry = table.get(role)
         if not isinstance(entry, dict) or not isinstance(entry.get("backbone"), str):
             raise file.fail(key, f'pattern {pattern.name!r} needs this role. Add [{key}] with backbone = "…".')
-        file.only(entry, ("backbone", "inner", "device", "dtype", "adapter", "told"), prefix=f"{key}.")
+        file.only(entry, ("backbone", "inner", "device", "dtype", "adapter", "tools", "told"), prefix=f"{key}.")
         try:
             source = parse_source(entry["backbone"], base=file.path.parent)
         except BackboneError as problem:
@@ -312,25 +319,39 @@ def _holders(file: TomlFile, roles: Collection[str], team: tuple[str, ...]) -> d
     return holders
 
 
-def _tools(file: TomlFile) -> ToolConfig:
-    """The table [tools]; a corpus is seen from the file."""
+def _tools(file: TomlFile, pattern: Pattern) -> ToolConfig:
+    """The table [tools], and what roles have of their own; a corpus is seen from the file."""
     table, hints = file.table.get("tools", {}), get_type_hints(ToolConfig)
+    roles_hint = hints.pop("roles")
     file.only(table, hints, prefix="tools.")
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        try:
-            values[key] = fit(value, hints[key])
-        except TypeError:
-            raise file.fail(f"tools.{key}", f"expected {worded(hints[key])}, got {value!r}.") from None
-    for name in values.get("names", ()):
-        if name not in TOOLS:
-            raise file.fail("tools.names", unknown("tool", name, TOOLS))
+    values = {key: _fitting(file, f"tools.{key}", value, hints[key]) for key, value in table.items()}
+    _check_tools(file, "tools.names", values.get("names", ()))
+    own: dict[str, tuple[str, ...]] = {}
+    for role, entry in file.table.get("roles", {}).items():
+        if role in pattern.roles and "tools" in entry:
+            own[role] = _fitting(file, f"roles.{role}.tools", entry["tools"], get_args(roles_hint)[1])
+            _check_tools(file, f"roles.{role}.tools", own[role])
+    values["names"] = own.pop(pattern.answerer, values.get("names", ()))
+    values["roles"] = {role: names for role, names in own.items() if names}
     if "corpus" in values:
         values["corpus"] = str((file.path.parent / values["corpus"]).absolute())
     try:
         return ToolConfig(**values)
     except ConfigError as problem:
         raise file.fail("tools", str(problem).removeprefix("tools: ")) from None
+
+
+def _fitting(file: TomlFile, key: str, value: object, hint: Any) -> Any:
+    try:
+        return fit(value, hint)
+    except TypeError:
+        raise file.fail(key, f"expected {worded(hint)}, got {value!r}.") from None
+
+
+def _check_tools(file: TomlFile, key: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in TOOLS:
+            raise file.fail(key, unknown("tool", name, TOOLS))
 
 
 def _tau(file: TomlFile) -> float:

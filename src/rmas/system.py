@@ -28,7 +28,7 @@ from rmas.backbone import (
 from rmas.checkpoint import digest, load_links
 from rmas.designs import check_start
 from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
-from rmas.errors import ConfigError, PatternError
+from rmas.errors import ConfigError, PatternError, unknown
 from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Prompt, Question
@@ -42,13 +42,14 @@ from rmas.tools import Toolbox, told_tools
 class System(nn.Module):
     """Pattern + backbones + links. `backbones`: one per role; roles that name the same model share one object.
 
-    `tools`: what the answerer may call as it speaks. Raises PromptError where its prompt does not tell it of them.
+    `tools`: what its agents may call as they write: the answerer here, and everyone in `Writing`. Raises PromptError
+    where a prompt does not tell of them.
     """
 
     def __init__(self, spec: SystemSpec, backbones: Mapping[str, HFBackbone], *, tools: Toolbox | None = None) -> None:
         super().__init__()
         if tools is not None:
-            spec.pack.check_tools(spec.pattern.answerer, tools.tools)
+            _check_tools(spec, tools)
         self.spec = spec
         self.tools = tools
         self.notes: tuple[str, ...] = ()
@@ -70,24 +71,28 @@ class System(nn.Module):
 
     @cached_property
     def agents(self) -> Mapping[str, Agent]:
+        answerer = self.pattern.answerer
         return {
-            role: Agent(
-                role=role,
-                backbone=self._backbones[role],
-                inner=self.inner[role],
-                tools=self.tools if role == self.spec.pattern.answerer else None,
-            )
-            for role in self.spec.pattern.roles
+            role: self.agent(role, self.tools_of(role) if role == answerer else None) for role in self.pattern.roles
         }
+
+    def agent(self, role: str, tools: Toolbox | None) -> Agent:
+        return Agent(role=role, backbone=self._backbones[role], inner=self.inner[role], tools=tools)
+
+    def tools_of(self, role: str) -> Toolbox | None:
+        """What a role may call where it writes."""
+        return None if self.tools is None else self.tools.of(role, self.pattern.answerer)
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
         """The outer link of an edge: z (…, D_source) -> (…, D_target), on the source's device."""
         module: nn.Module = self.outer[str(edge)]
         return module
 
-    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
-        """The prompt of `role` for a question, with the slots of `filled`."""
-        told = "" if self.tools is None or role != self.pattern.answerer else self.tools.told
+    def render(self, role: str, question: Question, filled: frozenset[str], *, writes: bool = False) -> Prompt:
+        """The prompt of `role` for a question, with the slots of `filled`. `writes`: it is told of its tools, as the
+        answerer always is."""
+        box = self.tools_of(role) if writes or role == self.pattern.answerer else None
+        told = "" if box is None else box.told
         return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled, tools=told)
 
     def channel(
@@ -114,6 +119,18 @@ class System(nn.Module):
             return ConstantMessage(self.spec.latent_steps, target.dim).to(target.device)
         design, steps = self.spec.outer[edge], self.spec.latent_steps
         return Link(design, "outer", source.dim, target.dim, latent_steps=steps).to(source.device)
+
+
+@final
+class Writing:
+    """A system in which every agent writes, and so may call what its role has: what a run with text messages walks."""
+
+    def __init__(self, system: System) -> None:
+        self.system, self.pattern, self.memory, self.link = system, system.pattern, system.memory, system.link
+        self.agents = {role: system.agent(role, system.tools_of(role)) for role in system.pattern.roles}
+
+    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
+        return self.system.render(role, question, filled, writes=True)
 
 
 def load_system(
@@ -214,6 +231,15 @@ def unpacked(file: Path, cache: Path) -> Path:
 def is_ready(source: Source, *, cache: Path) -> bool:
     """Whether a source's weights are on this machine."""
     return source.kind == "tiny" or find(source, cache=cache) is not None
+
+
+def _check_tools(spec: SystemSpec, tools: Toolbox) -> None:
+    """Refuse tools of a role that is not there, and a prompt that does not tell of them."""
+    for role in (spec.pattern.answerer, *tools.roles):
+        if role not in spec.pattern.roles:
+            raise ConfigError("tools: " + unknown("role", role, spec.pattern.roles))
+        if (box := tools.of(role, spec.pattern.answerer)) is not None:
+            spec.pack.check_tools(role, box.tools)
 
 
 def _check_names(spec: SystemSpec) -> None:

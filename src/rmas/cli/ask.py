@@ -106,7 +106,8 @@ def ask(
         "channel": config.channel,
         "message_tokens": spec.message_tokens if message_tokens is None else message_tokens,
         "tools": list(wanted.names),
-        **({"search": wanted.search, "corpus": wanted.corpus} if "search" in wanted.names else {}),
+        **({"role_tools": {role: list(names) for role, names in wanted.roles.items()}} if wanted.roles else {}),
+        **({"search": wanted.search, "corpus": wanted.corpus} if "search" in wanted.every else {}),
         "kind": asked.kind,
         "samples": sampling.samples,
         "seed": sampling.seed,
@@ -176,11 +177,11 @@ def _print_trace(answer: "Answer") -> None:
 
 def _calls(answer: "Answer") -> str:
     """What was called, what came back, and what of it was lost."""
-    header = ("call of", "characters", "result", "tokens", "seconds", "")
+    header = ("call of", "characters", "result", "tokens", "seconds", "by", "")
     rows = []
-    for call in answer.trace.calls:
+    for role, call in ((turn.role, call) for turn in answer.trace.turns for call in turn.calls):
         lost = f"limit of {call.limit}" if call.limit else "cut" if call.is_cut else ""
-        rows.append((call.tool, call.call_chars, call.result_chars, call.result_tokens, call.seconds, lost))
+        rows.append((call.tool, call.call_chars, call.result_chars, call.result_tokens, call.seconds, role, lost))
     return table(header, rows)
 
 

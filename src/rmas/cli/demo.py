@@ -53,7 +53,7 @@ def demo(
     from rmas.solvers import solver_tools
     from rmas.system import load_system
 
-    tools = solver_tools(system, _config(1, "latent", budget), cache=folder, key=search_key())
+    tools = solver_tools(system, _config(1, "text", budget), cache=folder, key=search_key())
     with progress() as report:
         make_ready(spec, folder, report)
         loaded = load_system(system, cache=folder, tools=tools, progress=report)

@@ -23,7 +23,7 @@ ToolsOption = Annotated[
     typer.Option(
         "--tools",
         metavar="NAME,…",
-        help="What the answerer may call: python, search; or none.",
+        help="What the answerer may call: python, search; none: no agent calls any.",
         show_default="the system's",
     ),
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rmas.backbone import Backbone
 from rmas.engine.decode import Row, speak
+from rmas.engine.trace import Call
 from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, num_positions, read, recomputed, rollout
 from rmas.prompt import Prompt
 from rmas.settings import Sampling, require_latent_steps
@@ -17,7 +18,8 @@ from rmas.settings import Sampling, require_latent_steps
 class Thought(NamedTuple):
     """What a think turn made: the message, what it cost each row, the turn's name, and each row's, for draws.
 
-    `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think.
+    `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think. `calls`: of
+    tools, row by row, where somebody had some.
     """
 
     message: "Tensor | list[Tensor] | list[Row] | None"
@@ -26,6 +28,7 @@ class Thought(NamedTuple):
     tokens_out: tuple[int, ...]
     salt: str = ""
     salts: tuple[str, ...] = ()
+    calls: tuple[tuple[Call, ...], ...] = ()
 
 
 class Channel(Protocol):
@@ -97,7 +100,8 @@ class LatentChannel:
 @final
 @dataclass(frozen=True, kw_only=True)
 class TextChannel:
-    """The text baseline: agents speak where they would think, and the words go into the same slots."""
+    """The text baseline: agents speak where they would think, and the words go into the same slots. A message is what
+    its writer wrote: results of its calls are not in it."""
 
     sampling: Sampling
 
@@ -112,8 +116,10 @@ class TextChannel:
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         start = read(agent, prompts, inbox, heads=heads)
         generators = [self.sampling.generators(salt, str(prompt.head))[0] for prompt in prompts]
-        *_, rows = speak(agent.backbone, start, self.sampling, generators)
-        return Thought(rows, start.lengths, 0, tuple(len(row.ids) for row in rows), salt)
+        *_, rows = speak(agent.backbone, start, self.sampling, generators, tools=agent.tools)
+        read_in = tuple(length + row.result_tokens for length, row in zip(start.lengths, rows, strict=True))
+        calls = tuple(tuple(row.calls) for row in rows)
+        return Thought(rows, read_in, 0, tuple(len(row.ids) for row in rows), salt, calls=calls)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         texts = [row.text.strip() for row in thought.message or () if isinstance(row, Row)]

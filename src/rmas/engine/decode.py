@@ -46,6 +46,11 @@ class Row:
         self.text = whole[: len(whole) - _held_back(whole, sampling.stop)]
 
     @property
+    def result_tokens(self) -> int:
+        """What was read for its calls."""
+        return sum(call.result_tokens for call in self.calls)
+
+    @property
     def spelled(self) -> str:
         """All text so far, what a stop string could still take back included."""
         return self._pending.spelled

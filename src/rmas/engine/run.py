@@ -163,9 +163,18 @@ def remember(memory: Memory, old: Payload | None, new: Payload) -> Payload:
 
 
 def check_lengths(
-    system: Runnable, questions: Sequence[Question], *, channel: Channel, max_new_tokens: int, rounds: int = 1
+    system: Runnable,
+    questions: Sequence[Question],
+    *,
+    channel: Channel,
+    max_new_tokens: int,
+    rounds: int = 1,
+    spare: Mapping[str, int] | None = None,
 ) -> None:
-    """Refuse a question that some agent could not read whole, before any work. Raises QuestionError: by how much."""
+    """Refuse a question that some agent could not read whole, before any work. Raises QuestionError: by how much.
+
+    `spare`: by role, what there has to be room for beside what it reads and writes.
+    """
     answerer = system.pattern.answerer
     message_length = channel.message_length * (rounds if system.memory == "all" else 1)
     roles = (answerer,) if channel.is_silent else system.pattern.roles
@@ -173,7 +182,7 @@ def check_lengths(
         for role in roles:
             backbone = system.agents[role].backbone
             sources = frozenset(edge.source for edge in system.pattern.into(role))
-            steps = max(channel.message_length, max_new_tokens if role == answerer else 0)
+            steps = max(channel.message_length, max_new_tokens if role == answerer else 0) + (spare or {}).get(role, 0)
             prompt = system.render(role, question, sources).num_tokens + len(sources) * message_length
             if (excess := prompt + steps - backbone.context) > 0:
                 which = f"question {number + 1}" if len(questions) > 1 else "the question"
@@ -203,4 +212,5 @@ def _note(log: Log, round_number: int, role: str, thought: Thought, seconds: flo
         seconds=seconds,
         latent_steps=thought.latent_steps,
         tokens=list(zip(thought.tokens_in, thought.tokens_out, strict=True)),
+        calls=thought.calls,
     )

@@ -17,7 +17,7 @@ from types import ModuleType
 from platformdirs import user_cache_path
 
 from rmas.errors import ConfigError, unknown
-from rmas.settings import RunConfig, Sampling
+from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solver import Column, Solver
 from rmas.solvers.echo import EchoSolver
 from rmas.solvers.kind import Kind, Load, Open, Variant, as_it_is
@@ -118,8 +118,8 @@ def solver_spec(name: str, config: RunConfig, solver: str | None = None) -> tupl
         spec = spec.with_answerer(load_spec(config.answerer))
     if config.tools is not None:
         spec = replace(spec, tools=config.tools)
-    if spec.tools.names and "tools" in kind.lacks:
-        raise ConfigError(f"tools are {', '.join(spec.tools.names)}, but solver {chosen} calls none. Leave them out.")
+    if spec.tools.every and "tools" in kind.lacks:
+        raise ConfigError(f"tools are {', '.join(spec.tools.every)}, but solver {chosen} calls none. Leave them out.")
     if config.control != "none" and not kind.has_messages:
         raise ConfigError(f"control is {config.control}, but solver {chosen} has no messages. Leave it out.")
     return chosen, *kind.variant(spec, config)
@@ -134,14 +134,19 @@ def solver_tools(
     key: str = "",
     allow_unsafe: bool = False,
 ) -> Toolbox | None:
-    """The tools that the answerer has, open, before any weights are loaded; None: it has none.
+    """The tools that agents may call in such a run, open, before any weights are loaded; None: nobody may.
 
-    Raises PromptError where its prompt would not tell it of them, and what `open_tools` raises.
+    Raises PromptError where a prompt would not tell of them, and what `open_tools` raises.
     """
-    _, spec, _ = solver_spec(name, config, solver)
-    if spec.tools.names:
-        spec.pack.check_tools(spec.pattern.answerer, spec.tools.names)
-    return open_tools(spec.tools, cache=cache, key=key, allow_unsafe=allow_unsafe)
+    _, spec, config = solver_spec(name, config, solver)
+    for role, names in spec.tools_of.items():
+        spec.pack.check_tools(role, names)
+    return open_tools(_callable(spec, config), cache=cache, key=key, allow_unsafe=allow_unsafe)
+
+
+def _callable(spec: SystemSpec, config: RunConfig) -> ToolConfig:
+    """Where messages are latents, only the answerer writes."""
+    return spec.tools if config.channel == "text" else spec.tools.changed(roles={})
 
 
 def open_solver(
@@ -160,6 +165,6 @@ def open_solver(
     it has any."""
     chosen, spec, config = solver_spec(name, config or RunConfig(), solver)
     if tools is None:
-        tools = open_tools(spec.tools, cache=cache or user_cache_path("rmas"))
+        tools = open_tools(_callable(spec, config), cache=cache or user_cache_path("rmas"))
     load = partial(load_system, cache=cache, device=device, dtype=dtype, tools=tools, progress=progress)
     return find_solver(chosen).open(spec, config, sampling, load)

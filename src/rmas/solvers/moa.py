@@ -35,6 +35,7 @@ def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig
     pattern = moa_pattern([list(layer) for layer in layers])
     holders = {name: role for layer in layers for name, role in zip(layer, spec.pattern.roles, strict=True)}
     holders[AGGREGATOR] = spec.pattern.answerer
+    own = spec.tools.roles
     agents = ChainMap(*layers, {AGGREGATOR: spec.roles[spec.pattern.answerer]})
     moa = replace(
         alone,
@@ -43,6 +44,7 @@ def _layered(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig
         pack=replace(_pack(alone.pack, alone.pattern.answerer, pattern), holders=holders),
         roles={role: replace(agents[role], inner="linear") for role in pattern.roles},
         outer=dict.fromkeys(pattern.edges, "linear"),  # never asked: messages are text
+        tools=spec.tools.changed(roles={name: own[role] for name, role in holders.items() if role in own}),
         start="pytorch",
         message_tokens=0,
     )

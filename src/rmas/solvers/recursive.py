@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import final
 
@@ -16,6 +16,7 @@ from rmas.engine import (
     LatentChannel,
     Read,
     Row,
+    Runnable,
     TextChannel,
     Trace,
     check_lengths,
@@ -29,7 +30,7 @@ from rmas.solver import Answer, Column, solve_by_length
 from rmas.solvers.kind import Kind, Load
 from rmas.solvers.retry import retried
 from rmas.spec import SystemSpec
-from rmas.system import System
+from rmas.system import System, Writing
 
 
 @final
@@ -42,8 +43,11 @@ class RecursiveSolver:
         self.sampling = sampling or Sampling(max_new_tokens=spec.max_new_tokens)
         self.rounds = config.rounds or spec.rounds
         self.batch_size = config.batch_size
-        if system.tools is not None:
-            system.tools.open()
+        self._runs: Runnable = system if config.channel == "latent" else Writing(system)
+        self._tools = {role: agent.tools for role, agent in self._runs.agents.items() if agent.tools is not None}
+        for box in self._tools.values():
+            box.open()
+        self.notes = system.notes + _idle(system, self._tools)
         self.channel: Channel
         if config.channel == "latent":
             steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
@@ -75,25 +79,24 @@ class RecursiveSolver:
         """Refuse a question that some agent could not read whole. Runs no model. Raises QuestionError: by how much."""
         for question in questions:
             question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
-        answerer = self.system.agents[self.system.pattern.answerer]
-        least = 0 if answerer.tools is None else least_tokens(answerer.backbone, answerer.tools)
+        backbones = self.system.backbones
         check_lengths(
-            self.system,
+            self._runs,
             questions,
             channel=self.channel,
-            max_new_tokens=self.sampling.max_new_tokens + least,
+            max_new_tokens=self.sampling.max_new_tokens,
             rounds=self.rounds,
+            spare={role: least_tokens(backbones[role], box) for role, box in self._tools.items()},
         )
 
     @torch.inference_mode()
     def _stream(self, questions: Sequence[Question]) -> Iterator[tuple[list[Row], list[Answer] | None]]:
         def finish(last: LastTurn) -> Iterator[tuple[list[Row], list[Answer] | None]]:
-            return finish_turn(last, self.sampling, self.system.notes)
+            return finish_turn(last, self.sampling, self.notes)
 
-        tools = self.system.agents[self.system.pattern.answerer].tools
-        after = self.sampling.max_new_tokens + (0 if tools is None else tools.config.tokens)
-        heads = Heads(room=max(self.channel.message_length, after))
-        columns = run(self.system, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
+        results = max((box.config.tokens for box in self._tools.values()), default=0)
+        heads = Heads(room=max(self.channel.message_length, self.sampling.max_new_tokens) + results)
+        columns = run(self._runs, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
         for rows, answers in columns:
             yield rows, None if answers is None else self._retried(answers, questions)
 
@@ -131,7 +134,8 @@ def finish_turn(
         for group in per_question
     ]
     read = [
-        length + sum(call.result_tokens for call in made) for length, made in zip(start.lengths, calls, strict=True)
+        length + sum(row.result_tokens for row in group)
+        for length, group in zip(start.lengths, per_question, strict=True)
     ]
     last.log.add(
         round=last.round,
@@ -154,6 +158,16 @@ def finish_turn(
             )
             for group, trace, tokens, prompt in zip(per_question, traces, written, last.prompts, strict=True)
         ],
+    )
+
+
+def _idle(system: System, called: Collection[str]) -> tuple[str, ...]:
+    """A note on each role that has tools and never gets to call them."""
+    told = {} if system.tools is None else {role: tuple(tools) for role, tools in system.tools.roles.items()}
+    return tuple(
+        f"{role} has tools ({', '.join(names)}) and calls none: with latents it writes nothing"
+        for role, names in (told | dict(system.spec.tools.roles)).items()
+        if names and role not in called
     )
 
 

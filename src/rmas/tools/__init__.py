@@ -1,4 +1,4 @@
-"""Tools: what an answerer may call while it writes, and running code that nobody has read.
+"""Tools: what an agent may call while it writes, and running code that nobody has read.
 
 toolbox.py      TOOLS, PROVIDERS: the tools by name; open_tools, ready to be called; told_tools, for prompts alone
 tool.py         Tool, Result: a text in, a result out

@@ -13,7 +13,7 @@ class Result(NamedTuple):
 
 
 class Tool(Protocol):
-    """Something that the answerer may call from inside its text, and from any thread."""
+    """Something that an agent may call from inside its text, and from any thread."""
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ or sandbox; what makes answers opens them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -31,11 +31,20 @@ class Workshop(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """Open tools by name, and what an answer may use of them. `facts`: for a summary."""
+    """Open tools by name, and what an answer may use of them. `facts`: for a summary.
+
+    `tools` are the answerer's; `roles`: what other agents have, by role.
+    """
 
     tools: Mapping[str, Tool]
     config: ToolConfig = field(default_factory=ToolConfig)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, Mapping[str, Tool]] = field(default_factory=dict)
+
+    def of(self, role: str, answerer: str) -> "Toolbox | None":
+        """What one agent has; None: nothing."""
+        tools = self.tools if role == answerer else self.roles.get(role)
+        return replace(self, tools=tools, roles={}) if tools else None
 
     def open(self) -> None:
         """Open those that are only told of so far. Raises what `open_tools` raises."""
@@ -74,8 +83,7 @@ def told_tools(config: ToolConfig, *, cache: Path) -> Toolbox | None:
 
     Raises ConfigError for an unknown name.
     """
-    tools = {name: Closed(name, Workshop(config, cache)) for name in config.names}
-    return Toolbox(tools=tools, config=config) if tools else None
+    return _boxed(config, {name: Closed(name, Workshop(config, cache)) for name in config.every}, {})
 
 
 def open_tools(config: ToolConfig, *, cache: Path, key: str = "", allow_unsafe: bool = False) -> Toolbox | None:
@@ -85,12 +93,17 @@ def open_tools(config: ToolConfig, *, cache: Path, key: str = "", allow_unsafe: 
     indexes are kept. `key`: of the search service.
     """
     workshop = Workshop(config, cache, key, allow_unsafe)
-    rows = {name: _row(name) for name in config.names}
+    rows = {name: _row(name) for name in config.every}
     tools = {name: row.open(workshop) for name, row in rows.items()}
+    return _boxed(config, tools, {name: value for tool in tools.values() for name, value in tool.facts.items()})
+
+
+def _boxed(config: ToolConfig, tools: Mapping[str, Tool], facts: Mapping[str, Any]) -> Toolbox | None:
+    """The tools of each, out of those of all; None where there are none."""
     if not tools:
         return None
-    facts = {name: value for tool in tools.values() for name, value in tool.facts.items()}
-    return Toolbox(tools=tools, config=config, facts=facts)
+    roles = {role: {name: tools[name] for name in names} for role, names in config.roles.items()}
+    return Toolbox(tools={name: tools[name] for name in config.names}, config=config, facts=facts, roles=roles)
 
 
 def _python(workshop: Workshop) -> Tool:
