@@ -140,7 +140,7 @@ class SystemSpec:
         return replace(self, name=f"{self.name}+{other.name}", roles=dict(self.roles) | {role: taken})
 
     def alone(self) -> "SystemSpec":
-        """Its answerer as an agent on its own: pattern `solo`, in the wording that its pack has for that, else the native.
+        """Its answerer as an agent on its own: pattern `solo`, in the wording that its pack has for it, or the native.
 
         A system of one agent keeps its own wording. It is told what its answerer is told, and has its tools.
         """
