@@ -23,6 +23,15 @@ from rmas.tools import Result, Toolbox
 from zoo import CountingBackbone, noise
 
 TAGS = ("python", "search")
+PAIR = """\
+pattern = "deliberation"
+prompts = "terse"
+rounds = 2
+latent_steps = 2
+inner = "linear"
+outer = "linear"
+start = "identity"
+"""  # how the file of a system of two begins
 CONTEXT = 1 << 20  # of a backbone that never runs out of room
 
 

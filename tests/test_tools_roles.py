@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from call_zoo import box_of, longhand
+from call_zoo import PAIR, box_of, longhand
 from cli_runner import refusal, rmas
 from rmas.backbone import HFBackbone
 from rmas.checkpoint import save_system
@@ -24,15 +24,8 @@ from rmas.system import System, Writing, load_system
 from rmas.tools import Toolbox
 from zoo import FAMILIES, QUESTIONS, Recorder, backbone, tiny_system, written
 
-SYSTEM = """\
-pattern = "deliberation"
-prompts = "terse"
-rounds = 2
-latent_steps = 2
-inner = "linear"
-outer = "linear"
-start = "identity"
-max_new_tokens = 30
+SYSTEM = f"""\
+{PAIR}max_new_tokens = 30
 message_tokens = 30
 [tools]
 corpus = "texts"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from call_zoo import TAGS, box_of, longhand_of
+from call_zoo import PAIR, TAGS, box_of, longhand_of
 from cli_runner import refusal, rmas
 from rmas.checkpoint import save_system
 from rmas.engine import decode as decode_module
@@ -26,15 +26,8 @@ from rmas.system import System, load_system
 from rmas.tools import Toolbox, open_tools, told_tools
 from zoo import FAMILIES, PATTERNS, QUESTIONS, backbone, tiny_system
 
-SYSTEM = """\
-pattern = "deliberation"
-prompts = "terse"
-rounds = 2
-latent_steps = 2
-inner = "linear"
-outer = "linear"
-start = "identity"
-max_new_tokens = 40
+SYSTEM = f"""\
+{PAIR}max_new_tokens = 40
 message_tokens = 4
 [roles.reflector]
 backbone = "tiny:llama"

@@ -9,7 +9,7 @@ so that drift of the machine hits both.
 
 import argparse
 from collections.abc import Sequence
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -62,12 +62,15 @@ def main() -> None:
 
 
 def _latent(system: System, config: dict[str, Any], rounds: int) -> RecursiveSolver:
-    run = RunConfig(rounds=rounds, latent_steps=config["latent_steps"], batch_size=config["batch_size"])
-    return RecursiveSolver(system, run, Sampling(max_new_tokens=config["max_new_tokens"]))
+    return _solver(system, config, RunConfig(rounds=rounds, latent_steps=config["latent_steps"]))
 
 
 def _text(system: System, config: dict[str, Any], rounds: int, length: int) -> RecursiveSolver:
-    run = RunConfig(rounds=rounds, channel="text", message_tokens=length, batch_size=config["batch_size"])
+    return _solver(system, config, RunConfig(rounds=rounds, channel="text", message_tokens=length))
+
+
+def _solver(system: System, config: dict[str, Any], run: RunConfig) -> RecursiveSolver:
+    run = replace(run, batch_size=config["batch_size"])
     return RecursiveSolver(system, run, Sampling(max_new_tokens=config["max_new_tokens"]))
 
 
@@ -91,8 +94,8 @@ def _row(rounds: int, pairs: Sequence[tuple[Pace, Pace]]) -> dict[str, Any]:
         "latent_s": spread([pair[0].seconds for pair in pairs])._asdict(),
         "text_s": spread([pair[1].seconds for pair in pairs])._asdict(),
         "text_over_latent": spread([pair[1].seconds / pair[0].seconds for pair in pairs])._asdict(),
-        "latent": dict(islice(latent._asdict().items(), 1, None)),
-        "text": dict(islice(text._asdict().items(), 1, None)),
+        "latent": {name: value for name, value in latent._asdict().items() if name != "seconds"},
+        "text": {name: value for name, value in text._asdict().items() if name != "seconds"},
         "steps_over": text.sequential_steps / latent.sequential_steps,
     }
 

@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ TOWN_ENDS, RIVER_ENDS, NAME_ENDS = (
     ("sen", "ley", "mann", "ter"),
 )
 FIRST_NAMES = ("Ada", "Bruno", "Clara", "Emil", "Frida", "Hugo", "Ida", "Karl", "Lena", "Otto", "Rosa", "Theo")
-TRADES = ("engineer", "architect", "mason")
+TRADES = ("an engineer", "an architect", "a mason")
 
 
 class Bridge(NamedTuple):
@@ -109,16 +109,16 @@ def articles(bridges: list[Bridge]) -> Iterator[tuple[str, str]]:
         )
         yield (
             bridge.designer,
-            f"{bridge.designer} was an {bridge.trade}, born in {bridge.born} in {bridge.home}.".replace(
-                " an m", " a m"
-            ),
+            f"{bridge.designer} was {bridge.trade}, born in {bridge.born} in {bridge.home}.",
         )
         yield bridge.town, f"{bridge.town} is a town on the river {bridge.river}, in the region of {bridge.region}."
 
 
 def questions(bridges: list[Bridge]) -> Iterator[tuple[str, str]]:
     """Questions and answers, of one fact and of two in turn."""
-    for bridge, other, kind in zip(bridges * 3, bridges[1:] + bridges * 2 + bridges[:1], cycle(range(5)), strict=False):
+    for number in range(3 * len(bridges)):
+        lap, place = divmod(number, len(bridges))
+        bridge, other, kind = bridges[place], bridges[(place + 1) % len(bridges)], (place + lap) % 5
         first = min(bridge, other, key=lambda each: each.opened)
         yield (
             (f"In which year was the {bridge.name} opened?", str(bridge.opened)),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, g
 import tomli_w
 
 from rmas.errors import ConfigError, unknown
-from rmas.tomlfile import read_toml
+from rmas.tomlfile import TomlFile, read_toml
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -114,6 +114,14 @@ def fit(value: Any, hint: Any) -> Any:
     elif origin is None and type(value) is hint:  # so that a bool is not taken for an int
         return value
     raise TypeError
+
+
+def fit_in(file: TomlFile, key: str, value: Any, hint: Any) -> Any:
+    """`fit` of what `file` says under `key`. Raises the file's error: file, line, key, what was expected."""
+    try:
+        return fit(value, hint)
+    except TypeError:
+        raise file.fail(key, f"expected {worded(hint)}, got {value!r}.") from None
 
 
 def worded(hint: Any) -> str:

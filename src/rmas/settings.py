@@ -27,7 +27,6 @@ CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under
 Memory = Literal["latest", "sum", "all"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
-_UNTOLD: Mapping[str, object] = {"roles": {}}  # settings of tools that came later: a digest does not know them as such
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +63,8 @@ class ToolConfig:
     def told(self) -> list[object]:
         """What it says, wherever a corpus lies."""
         corpus = None if self.corpus is None else PurePath(self.corpus).name
-        values = vars(self) | {"corpus": corpus}
-        return [value for name, value in values.items() if name not in _UNTOLD or value != _UNTOLD[name]]
+        *own, roles = (vars(self) | {"corpus": corpus}).values()
+        return [*own, roles] if roles else own  # digests from before roles had tools stay as they were
 
     def changed(self, **given: Any) -> "ToolConfig":
         """With what is given and not None in the place of its own. No `names`: nobody has any."""

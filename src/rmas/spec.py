@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from rmas.configfile import fit, worded
+from rmas.configfile import fit_in
 from rmas.designs import CONSTANT, STARTS, Place, known_designs
 from rmas.errors import BackboneError, ConfigError, PromptError, unknown
 from rmas.packs import Retry, load_pack, load_retries, solo_pack, with_later_kinds
@@ -324,12 +324,12 @@ def _tools(file: TomlFile, pattern: Pattern) -> ToolConfig:
     table, hints = file.table.get("tools", {}), get_type_hints(ToolConfig)
     roles_hint = hints.pop("roles")
     file.only(table, hints, prefix="tools.")
-    values = {key: _fitting(file, f"tools.{key}", value, hints[key]) for key, value in table.items()}
+    values = {key: fit_in(file, f"tools.{key}", value, hints[key]) for key, value in table.items()}
     _check_tools(file, "tools.names", values.get("names", ()))
     own: dict[str, tuple[str, ...]] = {}
     for role, entry in file.table.get("roles", {}).items():
         if role in pattern.roles and "tools" in entry:
-            own[role] = _fitting(file, f"roles.{role}.tools", entry["tools"], get_args(roles_hint)[1])
+            own[role] = fit_in(file, f"roles.{role}.tools", entry["tools"], get_args(roles_hint)[1])
             _check_tools(file, f"roles.{role}.tools", own[role])
     values["names"] = own.pop(pattern.answerer, values.get("names", ()))
     values["roles"] = {role: names for role, names in own.items() if names}
@@ -339,13 +339,6 @@ def _tools(file: TomlFile, pattern: Pattern) -> ToolConfig:
         return ToolConfig(**values)
     except ConfigError as problem:
         raise file.fail("tools", str(problem).removeprefix("tools: ")) from None
-
-
-def _fitting(file: TomlFile, key: str, value: object, hint: Any) -> Any:
-    try:
-        return fit(value, hint)
-    except TypeError:
-        raise file.fail(key, f"expected {worded(hint)}, got {value!r}.") from None
 
 
 def _check_tools(file: TomlFile, key: str, names: Iterable[str]) -> None:

@@ -37,7 +37,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_type_hints
 
-from rmas.configfile import fit, worded
+from rmas.configfile import fit_in
 from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.config import EvalConfig
 from rmas.eval.task import find_task
@@ -302,13 +302,8 @@ def bundle_of(cell: Cell, out: Path) -> EvalConfig:
 
 
 def _fitted(file: TomlFile, cls: type, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-    hints, values = get_type_hints(cls), dict[str, Any]()
-    for name, value in settings.items():
-        try:
-            values[name] = fit(value, hints[name])
-        except TypeError:
-            raise file.fail(f"{key}.{name}", f"expected {worded(hints[name])}, got {value!r}.") from None
-    return values
+    hints = get_type_hints(cls)
+    return {name: fit_in(file, f"{key}.{name}", value, hints[name]) for name, value in settings.items()}
 
 
 def _tables(file: TomlFile, key: str) -> dict[str, dict[str, Any]]:

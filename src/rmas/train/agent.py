@@ -6,6 +6,7 @@ by any role that has the same model.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,15 +19,15 @@ from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
 from rmas.system import System
-from rmas.train.alone import ALONE, check_read, keep_alone
+from rmas.train.alone import ALONE, keep_alone
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, batches_of, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, judged, measure, outcome
+from rmas.train.dev import check_answers, check_read, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
 from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import Unrolled, backward, unroll
-from rmas.train.team import Team, join_team
+from rmas.train.team import join_team
 from rmas.train.told import Told
 
 ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
@@ -64,7 +65,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     check_read(
         system,
         (*split.train, *split.dev),
-        channel=told.channel if told else ALONE,
+        channels=[told.channel if told else ALONE],
         rounds=rounds,
         max_new_tokens=config.max_new_tokens,
     )
@@ -73,7 +74,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
     )
     if told is not None:
-        examples = [*_met(split.train, batches, config, team), *_asked(split.dev, config, team)]
+        met = [split.train[i] for i in team.met(batches, config.steps)]
+        examples = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
         told.write(system, examples, rounds=rounds, batch_size=config.dev_batch, report=report)
     if config.method == "lora":
         parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
@@ -122,17 +124,6 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
     team.wait()
     return outcome(result, parameters)
-
-
-def _met(train: Sequence[Example], batches: Batches, config: AgentConfig, team: Team) -> list[Example]:
-    """The examples that the steps of this process are of."""
-    places = {i for number in range(config.steps) for i in team.share(batches[number])}
-    return [train[i] for i in sorted(places)]
-
-
-def _asked(dev: Sequence[Example], config: AgentConfig, team: Team) -> list[Example]:
-    """The dev examples that this process measures."""
-    return [example for batch in team.share(list(batches_of(dev, config.dev_batch))) for example in batch]
 
 
 def _text_channel(system: System, config: AgentConfig) -> TextChannel:

@@ -1,42 +1,22 @@
 """What stages that train an agent alone share: what it can read, and its bundle."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from rmas.engine import Channel, LatentChannel, check_lengths
+from rmas.engine import LatentChannel
 from rmas.errors import CheckpointError, PromptError
 from rmas.packs import PACKS, known_packs
 from rmas.prompt import Kind
 from rmas.spec import SystemSpec
-from rmas.system import System
 from rmas.tomlfile import read_toml
-from rmas.train.data import Example
-from rmas.train.dev import longest_answer
 from rmas.train.journal import draw_curves
 from rmas.wholefile import write_whole
 
 PROMPTS = "prompts"  # the folder of a wording of its own
 ALONE = LatentChannel(latent_steps=0)
-
-
-def check_read(
-    system: System, examples: Iterable[Example], *, max_new_tokens: int, channel: Channel = ALONE, rounds: int = 1
-) -> None:
-    """Refuse what an agent of `system` could not read whole, with its answer or its message. Raises QuestionError."""
-
-    def size(example: Example) -> int:
-        return (
-            len(example.question.text)
-            + max(map(len, example.question.context.values()), default=0)
-            + len(example.answer)
-        )
-
-    for example in sorted(examples, key=size, reverse=True)[:8]:
-        room = max(max_new_tokens, longest_answer(system, [example]))
-        check_lengths(system, [example.question], channel=channel, max_new_tokens=room, rounds=rounds)
 
 
 def keep_alone(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from rmas.engine import Channel, Controlled, Heads, LastTurn, run, speak
+from rmas.engine import Channel, Controlled, Heads, LastTurn, check_lengths, run, speak
 from rmas.errors import ConfigError
 from rmas.settings import Control, Sampling
 from rmas.system import System
@@ -144,6 +144,31 @@ def check_answers(system: System, texts: Iterable[str], *, max_new_tokens: int) 
                 f"max_new_tokens is {max_new_tokens}, but the dev answer {text[:40]!r} has {length} tokens and would "
                 "always be wrong. Raise max_new_tokens."
             )
+
+
+def check_read(
+    system: System, examples: Sequence[Example], *, channels: Sequence[Channel], rounds: int, max_new_tokens: int
+) -> None:
+    """Refuse what an agent of `system` could not read whole, with its answer or its message. Raises QuestionError.
+
+    Looks at the examples that give each role most to read.
+    """
+    holders = system.spec.pack.holders
+    for example in _longest(examples, [holders.get(role, role) for role in system.pattern.roles]):
+        room = max(max_new_tokens, longest_answer(system, [example]))
+        for channel in channels:
+            check_lengths(system, [example.question], channel=channel, max_new_tokens=room, rounds=rounds)
+
+
+def _longest(examples: Sequence[Example], roles: Sequence[str], *, each: int = 8) -> list[Example]:
+    """For every role the examples that give it most to read, in characters; who speaks also has the answer."""
+
+    def size(example: Example, role: str) -> int:
+        answer = max(map(len, (example.answer, *example.answers)))
+        return len(example.question.text) + len(example.question.context.get(role, "")) + answer
+
+    found = {id(e): e for role in roles for e in sorted(examples, key=lambda e: -size(e, role))[:each]}
+    return list(found.values())
 
 
 def longest_answer(system: System, examples: Sequence[Example]) -> int:

@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from rmas.engine import Channel, Heads, check_lengths
+from rmas.engine import Channel, Heads
 from rmas.errors import CheckpointError, ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, judged, longest_answer, measure, outcome
+from rmas.train.dev import check_answers, check_read, judged, longest_answer, measure, outcome
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
@@ -136,10 +136,9 @@ class OuterTrainer:
                 "trains. Leave keep_thoughts out."
             )
         stages = [self.stage(0), *(Stage(*row[1:]) for row in self.config.curriculum), self.stage(self.config.steps)]
-        met = {i for number in range(self.config.steps) for i in self._team.share(self._batches[number])}
         self._kept = keep_thoughts(
             self.system,
-            [self.examples[i] for i in sorted(met)],
+            [self.examples[i] for i in self._team.met(self._batches, self.config.steps)],
             latent_steps=max(stage.latent_steps for stage in stages),
             batch_size=self.config.dev_batch,
             report=report,
@@ -158,16 +157,13 @@ class OuterTrainer:
             channels.append(self._channel("teacher_forced", self.examples, stages[0]))
         answers = (example.answer_in(rounds) for example in dev)
         check_answers(self.system, answers, max_new_tokens=self.config.max_new_tokens)
-        for example in _longest((*self.examples, *dev), self.system.pattern.roles):
-            answer = longest_answer(self.system, [example])
-            for channel in channels:
-                check_lengths(
-                    self.system,
-                    [example.question],
-                    channel=channel,
-                    max_new_tokens=max(self.config.max_new_tokens, answer),
-                    rounds=rounds,
-                )
+        check_read(
+            self.system,
+            (*self.examples, *dev),
+            channels=channels,
+            rounds=rounds,
+            max_new_tokens=self.config.max_new_tokens,
+        )
 
     def stage(self, step: int) -> Stage:
         """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, else the config's."""
@@ -256,14 +252,3 @@ def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
     if not found:
         raise ConfigError(f"{system.spec.name}: it has no link that could train. Give its edges a link design.")
     return found
-
-
-def _longest(examples: Sequence[Example], roles: Sequence[str], *, each: int = 8) -> list[Example]:
-    """For every role the examples that give it most to read, in characters; who speaks also has the answer."""
-
-    def size(example: Example, role: str) -> int:
-        answer = max(map(len, (example.answer, *example.answers)))
-        return len(example.question.text) + len(example.question.context.get(role, "")) + answer
-
-    found = {id(e): e for role in roles for e in sorted(examples, key=lambda e: -size(e, role))[:each]}
-    return list(found.values())

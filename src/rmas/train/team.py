@@ -13,6 +13,8 @@ from typing import Any, TypeVar, final
 import torch
 from torch import nn
 
+from rmas.train.data import Batches
+
 T = TypeVar("T")
 
 _PATIENCE = timedelta(days=1)  # the others wait while the first process extracts states; launchers end hung jobs
@@ -34,6 +36,10 @@ class Team:
     def share(self, items: Sequence[T]) -> list[T]:
         """This process's part of a batch. Every size-th item, so that like lengths spread evenly."""
         return list(items[self.rank :: self.size])
+
+    def met(self, batches: Batches, steps: int) -> list[int]:
+        """The examples, by place, that this process's part of so many batches is of."""
+        return sorted({place for number in range(steps) for place in self.share(batches[number])})
 
     def sum_up(self, parameters: Sequence[nn.Parameter], loss: float, tokens: int) -> tuple[float, int]:
         """Sum gradients over all processes, in place; -> the summed loss and tokens."""

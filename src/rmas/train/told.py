@@ -93,8 +93,9 @@ class ToldChannel:
             written = self.told.channel.think(agent, prompts, inbox, heads, salt).message or ()
             for key, row in zip(self.keys, written, strict=True):
                 assert isinstance(row, Row), "a text channel writes rows"
-                texts[salt, key] = row.text
-                self.note(Said(salt, key, row.text))
+                if (salt, key) not in texts:
+                    texts[salt, key] = row.text
+                    self.note(Said(salt, key, row.text))
         nothing = (0,) * len(self.keys)
         return Thought([Row(text=texts[salt, key]) for key in self.keys], nothing, 0, nothing, salt)
 

@@ -23,10 +23,10 @@ from rmas.prompt import PromptPack, Question, RoleText, Section
 from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
 from rmas.system import System
-from rmas.train.alone import ALONE, check_read, keep_alone
+from rmas.train.alone import ALONE, keep_alone
 from rmas.train.config import Cost, PromptConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
-from rmas.train.dev import check_answers, measure, replies
+from rmas.train.dev import check_answers, check_read, measure, replies
 from rmas.train.journal import Journal
 from rmas.train.operations import Operations
 from rmas.train.textual import Answered, need_textgrad, propose
@@ -57,7 +57,7 @@ def train_prompt(system: System, config: PromptConfig, out: Path, *, resume: boo
     batches = Batches(lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=False)
     writer = _Writer(system, config)
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    check_read(system, (*split.train, *split.dev), max_new_tokens=config.max_new_tokens)
+    check_read(system, (*split.train, *split.dev), channels=[ALONE], rounds=1, max_new_tokens=config.max_new_tokens)
     claim_folder(out, config, resume=resume)
     original = writer.text
     tried = _read(out) if resume else []
@@ -156,7 +156,9 @@ class _Writer:
             return nothing
         try:
             self.text = text
-            check_read(self._system, [*batch, *dev], max_new_tokens=self._config.max_new_tokens)
+            check_read(
+                self._system, [*batch, *dev], channels=[ALONE], rounds=1, max_new_tokens=self._config.max_new_tokens
+            )
         except QuestionError:  # too long a text leaves no room for the question
             return nothing
         found = self.judge(text, dev, over=best)
