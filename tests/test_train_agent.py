@@ -233,7 +233,7 @@ def test_a_dev_answer_that_could_never_be_written_is_refused(tmp_path: Path) -> 
         ({"method": "prefix"}, "unknown method 'prefix'"),
         ({"rank": 0}, "rank is 0, expected 1 or more"),
         ({"alpha": 0}, "alpha is 0, expected 1 or more"),
-        ({"start": "identity"}, "an agent alone has no links to start"),
+        ({"start": "identity"}, "start is identity, but without latents no link is used"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

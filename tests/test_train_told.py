@@ -207,6 +207,9 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"rounds": -1}, "rounds is -1, expected 0"),
         ({"rounds": 0, "message_tokens": 4}, "message_tokens is 4, expected 1 or more, beside rounds"),
         ({"message_tokens": 0}, "message_tokens is 0, expected 1 or more"),
+        ({"channel": "latent", "message_tokens": 4}, "message_tokens is 4, expected .* in text"),
+        ({"channel": "latent", "rounds": 0}, "channel is latent, expected text, or rounds of 1 or more"),
+        ({"channel": "smoke"}, "unknown channel 'smoke'"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -59,11 +59,17 @@ def save_system(system: Kept, folder: Path, *, dtype: torch.dtype | None = None)
 
     `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are.
     """
+    files = link_files(system, dtype=dtype)
+    write_files(folder, files | system_files(system.spec, {"links": LINKS}))
+    manifest: dict[str, Any] = json.loads(files[MANIFEST])
+    return manifest
+
+
+def link_files(system: Kept, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
+    """The links of a bundle and its manifest."""
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
-    files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
-    write_files(folder, files | system_files(system.spec, {"links": LINKS}))
-    return manifest
+    return {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
 
 
 def manifest_of(system: Kept) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rmas.alignment import Aligner
 from rmas.backbone import (
     HFBackbone,
     convert_gguf,
+    copy_backbone,
     load_backbone,
     merge_adapter,
     pick_device,
@@ -102,6 +103,15 @@ class System(nn.Module):
         if self.spec.is_constant:
             return ConstantChannel(latent_steps=latent_steps)
         return LatentChannel(latent_steps=latent_steps, checkpointed=checkpointed, known=known)
+
+    def set_apart(self, role: str) -> None:
+        """Give `role` a backbone of its own where it shares one, so that it can change alone."""
+        backbone = self._backbones[role]
+        if any(other is backbone for name, other in self._backbones.items() if name != role):
+            self._backbones[role] = copy_backbone(backbone)
+            if isinstance(self.inner[role], SoftToken):
+                self.inner[role] = self._inner(role)
+            vars(self).pop("agents", None)
 
     def digest(self) -> str:
         """SHA-256 over every link tensor: name, shape, dtype and bytes."""

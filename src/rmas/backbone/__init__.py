@@ -9,7 +9,15 @@ load.py       from a folder, a GGUF file, or a tiny random config
 tiny.py       the zoo of tiny random models, one row a family
 """
 
-from rmas.backbone.adapter import add_adapter, free_weights, merge_adapter, save_adapter, save_weights
+from rmas.backbone.adapter import (
+    add_adapter,
+    copy_backbone,
+    free_weights,
+    merge_adapter,
+    save_adapter,
+    save_weights,
+    settle_adapter,
+)
 from rmas.backbone.hf import HFBackbone
 from rmas.backbone.load import convert_gguf, load_backbone, pick_device, pick_dtype
 from rmas.backbone.protocol import Backbone, State
@@ -27,6 +35,7 @@ __all__ = [
     "TextTokenizer",
     "add_adapter",
     "convert_gguf",
+    "copy_backbone",
     "free_weights",
     "load_backbone",
     "merge_adapter",
@@ -35,5 +44,6 @@ __all__ = [
     "pick_dtype",
     "save_adapter",
     "save_weights",
+    "settle_adapter",
     "tiny_backbone",
 ]

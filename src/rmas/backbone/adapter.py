@@ -8,6 +8,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,19 @@ def save_weights(backbone: HFBackbone, folder: Path) -> None:
         backbone.tokenizer.hf.save_pretrained(folder)
     except (OSError, SafetensorError) as problem:
         raise _unwritable(folder, problem) from None
+
+
+def settle_adapter(backbone: HFBackbone) -> None:
+    """Add the adapter that trained into the weights, as loading it would; the backbone is a plain frozen one again."""
+    assert backbone.adapted is not None, "an adapter was added"
+    with _quietly():
+        backbone.adapted.merge_and_unload().requires_grad_(False)
+    backbone.adapted = None
+
+
+def copy_backbone(backbone: HFBackbone) -> HFBackbone:
+    """The same model with weights of its own, so that it can change alone."""
+    return HFBackbone(deepcopy(backbone.model), backbone.tokenizer, name=backbone.name)
 
 
 def merge_adapter(backbone: HFBackbone, folder: Path) -> None:

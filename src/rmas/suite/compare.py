@@ -23,7 +23,16 @@ from rmas.sources import Progress, silent
 from rmas.spec import load_spec
 from rmas.suite.cell import open_cell, tools_of
 from rmas.suite.config import Cell, Suite, Training, bundle_of, trainings_of
-from rmas.suite.standing import CELL_FREE, MADE_OF, TRAINED, cell_stands, config_of, made_of, training_stands
+from rmas.suite.standing import (
+    CELL_FREE,
+    MADE_OF,
+    TRAINED,
+    cell_stands,
+    config_of,
+    ground_of,
+    made_of,
+    training_stands,
+)
 from rmas.system import load_system
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
@@ -31,6 +40,7 @@ from rmas.train.data import load_examples
 from rmas.train.stages import STAGES
 
 FAILED = "failed.json"
+_ADD_UP = ("parameters", "tflop", "seconds", "examples")  # facts of a training that count what it is based on
 
 
 class Machine(NamedTuple):
@@ -113,7 +123,8 @@ def selected(suite: Suite, only: Sequence[str]) -> tuple[Cell, ...]:
 def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:
     if training_stands(training, out):
         return
-    folder, told = out / training.folder, load_spec(training.system)
+    folder, ground = out / training.folder, ground_of(training, out)
+    told = load_spec(training.system if training.base is None else str(out / training.base.folder))
     spec = told.placed(device=machine.device, dtype=machine.dtype)
     stage, config = STAGES[training.stage], training.config
     spec = spec.alone() if config.is_alone else spec
@@ -124,7 +135,7 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
     facts = {
         "stage": training.stage,
         "system": training.system,
-        MADE_OF: told.digest,
+        MADE_OF: ground,
         "steps": result.steps,
         "parameters": result.num_parameters,
         "tflop": result.cost.operations / 1e12,
@@ -132,7 +143,10 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         **result.figures,
     }
     if not isinstance(config, InnerConfig):  # whose batches are of vectors
-        facts["examples"] = result.steps * config.batch_size + examples_before(training)
+        facts["examples"] = result.steps * config.batch_size + (0 if training.base else examples_before(training))
+    if training.base is not None:
+        before = json.loads((out / training.base.folder / TRAINED).read_text(encoding="utf-8"))
+        facts |= {key: facts.get(key, 0) + before.get(key, 0) for key in _ADD_UP}
     if not (folder / TRAINED).exists():  # who trained beside this one came first, and cells stand on it
         replace_file(folder / TRAINED, json.dumps(facts, indent=2))
 
@@ -198,5 +212,5 @@ def _hold_out(samples: Sequence[Sample], training: Training, task: str, seen: fr
 
 def _questions_of(training: Training) -> frozenset[str]:
     roles = load_spec(training.system).pattern.roles
-    examples = load_examples(training.config, roles=roles)
+    examples = [example for one in training.lineage for example in load_examples(one.config, roles=roles)]
     return frozenset(key for example in examples for key in (asked(example.question), example.key[:16]))

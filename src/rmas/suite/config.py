@@ -19,7 +19,8 @@
     tasks = ["sums"]              # default: all
 
 A method that names another's training instead of its own: `trained = "links"` answers with the bundles of `links`, and
-`answerer = "lora"` puts what `lora` has tuned in the place of its own system's answerer. Both have a run a seed.
+`answerer = "lora"` puts what `lora` has tuned in the place of its own system's answerer. Both have a run a seed. With
+`trained` and a `train` of its own, it trains further on what the other has trained.
 
 A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
 
@@ -60,13 +61,22 @@ _SHARED = tuple(
 
 
 class Training(NamedTuple):
-    """A training of one method with one seed. `folder`: where its bundle goes, below the suite's."""
+    """A training of one method with one seed. `folder`: where its bundle goes, below the suite's.
+
+    `base`: whose bundle it trains on; None: `system` as it is, which with a base is what that began with.
+    """
 
     method: str
     stage: Name
     system: str
     config: StageConfig
     folder: Path
+    base: "Training | None" = None
+
+    @property
+    def lineage(self) -> "tuple[Training, ...]":
+        """Itself, last, behind what it is based on."""
+        return (self,) if self.base is None else (*self.base.lineage, self)
 
 
 class Cell(NamedTuple):
@@ -125,7 +135,8 @@ class Suite:
 
 def trainings_of(cells: Sequence[Cell]) -> tuple[Training, ...]:
     """What has to be trained before `cells`, each once."""
-    return tuple({cell.training.folder: cell.training for cell in cells if cell.training is not None}.values())
+    trainings = [one for cell in cells if cell.training is not None for one in cell.training.lineage]
+    return tuple({training.folder: training for training in trainings}.values())
 
 
 def load_suite(
@@ -209,7 +220,7 @@ def _cells_of(
     }
     cells = []
     for seed in [None] if teacher is None else seeds:
-        training = None if seed is None or teacher is None else _training(file, teacher, methods[teacher], seed)
+        training = None if seed is None or teacher is None else _training(file, teacher, methods, seed)
         for task in tasks:
             if task not in wanted:
                 continue
@@ -238,10 +249,11 @@ def _teacher(
     if not named:
         return None, "system"
     part = named[0]
-    if len(named) > 1:
+    if len(named) > 1 and named != ["train", "trained"]:
         raise file.fail(f"{key}.{named[1]}", f"the method has {part} already. Keep one of them.")
-    if part == "train":
+    if part == "train" and len(named) == 1:
         return name, "system"
+    part = named[-1]
     other = methods.get(method[part]) if isinstance(method[part], str) else None
     if other is None or "train" not in other:
         known = [name for name, table in methods.items() if "train" in table]
@@ -252,26 +264,38 @@ def _teacher(
         raise file.fail(
             f"{key}.answerer", f"{method[part]} tunes no agent (stage agent), so it has no answerer to lend."
         )
-    return method[part], "answerer" if part == "answerer" else "system"
+    return name if "train" in method else method[part], "answerer" if part == "answerer" else "system"
 
 
 def _told_by(training: Training) -> dict[str, Any]:
     """What of a cell's settings its training says: the system, and the rounds and messages that it was for."""
-    told: dict[str, Any] = {"system": training.system}
+    told: dict[str, Any] = {"system": training.system} if training.base is None else _told_by(training.base)
     if isinstance(training.config, OuterConfig):
         told |= {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
     if isinstance(training.config, AgentConfig) and not training.config.is_alone:
-        told |= {"solver": "text", "rounds": training.config.rounds, "message_tokens": training.config.message_tokens}
+        told["rounds"] = training.config.rounds
+        if training.config.channel == "text":
+            told |= {"solver": "text", "message_tokens": training.config.message_tokens}
     return told
 
 
-def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -> Training:
-    """The training of `name` with `seed`, its settings checked as `rmas train` checks them."""
+def _training(
+    file: TomlFile, name: str, methods: Mapping[str, Mapping[str, Any]], seed: int, *, for_: tuple[str, ...] = ()
+) -> Training:
+    """The training of `name` with `seed`, its settings checked as `rmas train` checks them. `for_`: the methods that
+    are based on it."""
+    method = methods[name]
     key, table = f"methods.{name}.train", method["train"]
+    base = None
+    if "trained" in method:
+        if name in for_:
+            raise file.fail(f"methods.{name}.trained", f"{' on '.join([*for_, name])}: nobody trains first.")
+        _teacher(file, name, methods)
+        base = _training(file, method["trained"], methods, seed, for_=(*for_, name))
     if not isinstance(table, dict) or not isinstance(table.get("stage"), str) or table["stage"] not in STAGES:
         raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
     stage: Name = table["stage"]
-    cls, system = STAGES[stage].config, str(method.get("system", EvalConfig.system))
+    cls, system = STAGES[stage].config, str(method.get("system", EvalConfig.system)) if base is None else base.system
     file.only(table, ("stage", "config", *(part.name for part in fields(cls))), prefix=f"{key}.")
     if "config" in table:
         shared = read_toml(Path(str(table["config"])), ConfigError)
@@ -290,7 +314,7 @@ def _training(file: TomlFile, name: str, method: Mapping[str, Any], seed: int) -
             config = resolved_training(config, spec)
     except RmasError as problem:
         raise file.fail(key, str(problem)) from None
-    return Training(name, stage, system, config, Path("trained") / f"{name}-seed{seed}")
+    return Training(name, stage, system, config, Path("trained") / f"{name}-seed{seed}", base)
 
 
 def bundle_of(cell: Cell, out: Path) -> EvalConfig:

@@ -34,12 +34,23 @@ def training_stands(training: Training, out: Path) -> bool:
     facts = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
     if facts["system"] != training.system:
         raise ConfigError(f"{folder}: trained on {facts['system']}, now {training.system}. Use a new folder.")
-    if facts.get(MADE_OF, now := load_spec(training.system).digest) != now:
+    if facts.get(MADE_OF, now := ground_of(training, out)) != now:
+        ground = training.system if training.base is None else training.base.folder
         raise ConfigError(
-            f"{folder}: {training.system} was another system when it was trained on. Delete the folder to train anew, "
+            f"{folder}: {ground} was another system when it was trained on. Delete the folder to train anew, "
             "or give the system back what it had."
         )
     return True
+
+
+def ground_of(training: Training, out: Path) -> str:
+    """A digest of what it trains on. Raises ConfigError where the training that it is based on is not finished."""
+    if training.base is None:
+        return load_spec(training.system).digest
+    trained = out / training.base.folder / TRAINED
+    if not trained.exists():
+        raise ConfigError(f"{training.folder} trains on {training.base.folder}, which is not finished.")
+    return hashlib.sha256(trained.read_bytes()).hexdigest()
 
 
 def cell_stands(cell: Cell, out: Path) -> bool:
@@ -47,8 +58,8 @@ def cell_stands(cell: Cell, out: Path) -> bool:
     folder = out / cell.folder
     if not has_begun(folder):
         return False
-    if cell.training is not None:
-        training_stands(cell.training, out)
+    for training in cell.training.lineage if cell.training is not None else ():
+        training_stands(training, out)
     check_config(folder, config_of(cell), free=CELL_FREE)
     if not (folder / SUMMARY).exists():
         return False

@@ -1,8 +1,8 @@
 """The agent stage, for the baselines: a system's answerer, fine-tuned with the data and the loop that links have.
 
 `lora` trains an adapter beside the frozen model, `full` every weight. The answerer works alone, or with the messages
-in its prompt that its team writes as text. What comes out is a bundle that `rmas ask` loads. Its adapter may be named
-by any role that has the same model.
+of its team in its prompt, as text or as latents. What comes out is a bundle that `rmas ask` loads. Its adapter may be
+named by any role that has the same model.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights
-from rmas.checkpoint import system_files, write_files
+from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights, settle_adapter
+from rmas.checkpoint import LINKS, link_files, system_files, write_files
 from rmas.engine import Channel, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
@@ -24,6 +24,7 @@ from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, batches_of, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, check_read, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
+from rmas.train.heard import HeardChannel
 from rmas.train.journal import draw_curves
 from rmas.train.loop import DevResult, StepResult, fit
 from rmas.train.objective import Unrolled, backward, unroll
@@ -42,12 +43,14 @@ class Tuned(NamedTuple):
 
 def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
     """Fine-tune the answerer of `system` in place; leave a bundle in `out`. With `config.is_alone` it is the one agent
-    there is (`SystemSpec.alone`); else it reads `config.rounds` rounds of text messages.
+    there is (`SystemSpec.alone`); else it reads `config.rounds` rounds of messages.
 
     Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
     resumed, NumericsError for a loss that is not finite.
     """
     role = system.pattern.answerer
+    if config.channel == "latent":
+        system.set_apart(role)
     team, backbone = join_team(), system.backbones[role]
     if system.spec.roles[role].adapter is not None:
         raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
@@ -60,30 +63,26 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    told = None if config.is_alone else Told(_text_channel(system, config), out / f"messages-{team.rank}.jsonl")
-    rounds = config.rounds or 1
-    check_read(
-        system,
-        (*split.train, *split.dev),
-        channels=[told.channel if told else ALONE],
-        rounds=rounds,
-        max_new_tokens=config.max_new_tokens,
-    )
+    channel, rounds = _channel(system, config), config.rounds or 1
+    examples = (*split.train, *split.dev)
+    check_read(system, examples, channels=[channel], rounds=rounds, max_new_tokens=config.max_new_tokens)
     frozen = frozen_digest(system, (), split.train)
     batches = Batches(
         lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
     )
-    if told is not None:
+    told = None
+    if isinstance(channel, TextChannel):
+        told = Told(channel, out / f"messages-{team.rank}.jsonl")
         met = [split.train[i] for i in team.met(batches, config.steps)]
-        examples = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
-        told.write(system, examples, rounds=rounds, batch_size=config.dev_batch, report=report)
+        heard = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
+        told.write(system, heard, rounds=rounds, batch_size=config.dev_batch, report=report)
     if config.method == "lora":
         parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
     else:
         parameters = free_weights(backbone)
 
     def channel_of(examples: Sequence[Example]) -> Channel:
-        return ALONE if told is None else told.of(examples)
+        return HeardChannel(channel) if told is None else told.of(examples)
 
     def step(number: int) -> StepResult:
         def unrolled(places: Sequence[int]) -> Unrolled:
@@ -126,8 +125,12 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     return outcome(result, parameters)
 
 
-def _text_channel(system: System, config: AgentConfig) -> TextChannel:
-    """In which the team writes, word for word what is most likely."""
+def _channel(system: System, config: AgentConfig) -> Channel:
+    """In which the team speaks to the answerer: a text is, word for word, what is most likely."""
+    if config.is_alone:
+        return ALONE
+    if config.channel == "latent":
+        return system.channel(system.spec.latent_steps)
     return TextChannel(sampling=Sampling(max_new_tokens=config.message_tokens or system.spec.message_tokens))
 
 
@@ -146,20 +149,29 @@ def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> Non
         keep_alone(system.spec, out, entry=entry, max_new_tokens=config.max_new_tokens, card=card)
         return
     draw_curves(out)
-    told: dict[str, Any] = {"solver": "text", "rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
-    told["message_tokens"] = config.message_tokens or system.spec.message_tokens
-    write_files(out, system_files(system.spec, told, {role: entry}) | {"README.md": card.encode()})
+    told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
+    if config.channel == "latent":
+        if config.method == "lora":
+            settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
+        files = link_files(system)
+        told["links"] = LINKS
+    else:
+        files = {}
+        told |= {"solver": "text", "message_tokens": config.message_tokens or system.spec.message_tokens}
+    write_files(out, files | system_files(system.spec, told, {role: entry}) | {"README.md": card.encode()})
 
 
 def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
     backbone = system.backbones[system.pattern.answerer]
     what = f"A low-rank adapter of rank {config.rank}" if config.method == "lora" else "All weights"
-    where = "alone" if config.is_alone else "with the text of its team"
-    how = (
-        "no agent hears another"
-        if config.is_alone
-        else f"it read {config.rounds} rounds of messages, which the team had written before"
-    )
+    if config.is_alone:
+        where, how = "alone", "no agent hears another"
+    elif config.channel == "text":
+        where = "with the text of its team"
+        how = f"it read {config.rounds} rounds of messages, which the team had written before"
+    else:
+        where = "with the latents of its team"
+        how = f"it read {config.rounds} rounds of latents through links that stayed as they were"
     return (
         f"# {backbone.name}, fine-tuned {where}\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "

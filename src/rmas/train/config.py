@@ -177,8 +177,9 @@ class AgentConfig(LoopConfig):
     method: Literal["lora", "full"] = "lora"
     rank: int = 16  # of an adapter
     alpha: int = 32  # its change is scaled by alpha / rank
-    rounds: int = 0  # of text messages that stand in its prompt; 0: it is alone
-    message_tokens: int | None = None  # of a message, at most; None: the system's
+    rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
+    channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
+    message_tokens: int | None = None  # of a text message, at most; None: the system's
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
     dev_batch: int = 32
@@ -191,14 +192,18 @@ class AgentConfig(LoopConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_known("method", self.method, ("lora", "full"))
+        _require_known("channel", self.channel, ("text", "latent"))
         for name in ("rank", "alpha", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         require(self.rounds >= 0, "rounds", self.rounds, "0 (alone) or more")
-        fits = self.message_tokens is None or (self.message_tokens >= 1 and self.rounds >= 1)
-        require(fits, "message_tokens", self.message_tokens, "1 or more, beside rounds of 1 or more")
+        has_text = self.rounds >= 1 and self.channel == "text"
+        fits = self.message_tokens is None or (self.message_tokens >= 1 and has_text)
+        require(fits, "message_tokens", self.message_tokens, "1 or more, beside rounds of 1 or more in text")
+        fits = self.channel == "text" or self.rounds >= 1
+        require(fits, "channel", self.channel, "text, or rounds of 1 or more")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
-        if self.start is not None:
-            raise ConfigError(f"start is {self.start}, but an agent alone has no links to start. Leave it out.")
+        if self.start is not None and self.channel == "text":
+            raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")
 
 
 @dataclass(frozen=True, kw_only=True)

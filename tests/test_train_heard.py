@@ -1,0 +1,133 @@
+"""The agent stage behind latents: the answerer alone changes, and what it hears has no gradient."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+
+from rmas.backbone import add_adapter
+from rmas.engine import LastTurn, LatentChannel, run
+from rmas.prompt import Slot
+from rmas.solvers import open_solver
+from rmas.spec import load_spec
+from rmas.system import System, load_system
+from rmas.train.agent import train_agent
+from rmas.train.config import AgentConfig
+from rmas.train.heard import HeardChannel
+from rmas.train.journal import read_log
+from rmas.train.objective import answer_ids, unroll
+from test_train_told import config, team
+from train_zoo import EXAMPLES, quiet
+from zoo import QUESTIONS
+
+ROUNDS, STEPS = 2, 3
+
+
+def latent(folder: Path, **changes: Any) -> AgentConfig:
+    return config(folder, **{"channel": "latent", "rounds": ROUNDS, **changes})
+
+
+def tuned_team(folder: Path) -> tuple[System, Mapping[str, torch.nn.Parameter]]:
+    """A team whose answerer has an adapter that does something, and its numbers."""
+    system = team(folder)
+    system.set_apart("toolcaller")
+    parameters = add_adapter(system.backbones["toolcaller"], rank=4, alpha=8, seed=0)
+    draw = torch.Generator().manual_seed(1)
+    for parameter in parameters.values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
+    return system, parameters
+
+
+def plain_nll(system: System) -> torch.Tensor:
+    """Every example's loss, longhand: latents thought without a cache or a gradient, then one forward a row."""
+    heard: list[LastTurn] = []
+    channel = LatentChannel(latent_steps=STEPS, cached=False)
+    questions = [example.question for example in EXAMPLES]
+    with torch.no_grad():
+        run(system, questions, rounds=ROUNDS, channel=channel, speak=heard.append, share_heads=False)
+    backbone, losses = system.backbones["toolcaller"], []
+    for row, example in enumerate(EXAMPLES):
+        prompt = system.render("toolcaller", example.question, frozenset({"reflector"}))
+        ids = answer_ids(backbone, example, 1)
+        blocks = [
+            heard[0].inbox["reflector"][row] if isinstance(part, Slot) else backbone.embed(torch.tensor(part))
+            for part in (prompt.head, *prompt.body, ids[:-1])
+        ]
+        h_1LD, _ = backbone.extend(backbone.start(cached=False), torch.cat(blocks)[None])
+        losses.append(cross_entropy(backbone.logits(h_1LD[0, -len(ids) :]), torch.tensor(ids)))
+    return torch.stack(losses)
+
+
+def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
+    system, parameters = tuned_team(tmp_path)
+    plain = plain_nll(system)
+    expected = torch.autograd.grad(plain.mean(), list(parameters.values()))
+    channel = HeardChannel(system.channel(STEPS))
+    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, share_heads=False)
+    assert torch.allclose(done.nll_RB[-1], plain, rtol=1e-6)
+    done.nll_RB[-1].mean().backward()
+    assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3
+    for parameter, gradient in zip(parameters.values(), expected, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-8)
+    assert all(parameter.grad is None for parameter in system.parameters())  # the links
+
+
+def test_who_shares_the_answerers_model_stays_as_it_was(tmp_path: Path) -> None:
+    system, fresh = team(tmp_path), team(tmp_path / "fresh")
+    train_agent(system, latent(tmp_path), tmp_path / "out", resume=False, report=quiet)
+    tuned, other = (system.backbones[role].model.state_dict() for role in ("toolcaller", "reflector"))
+    before = fresh.backbones["reflector"].model.state_dict()
+    assert all(torch.equal(other[name], before[name]) for name in before)
+    assert any(not torch.equal(tuned[name], before[name]) for name in before)
+
+
+def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) -> None:
+    system, out = team(tmp_path), tmp_path / "out"
+    links = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    result = train_agent(system, latent(tmp_path), out, resume=False, report=quiet)
+    losses = [line["loss"] for line in read_log(out) if line["event"] == "step"]
+    assert result.is_complete
+    assert losses[-1] < losses[0]
+    spec = load_spec(str(out))
+    assert (spec.solver, spec.rounds) == (load_spec(str(tmp_path / "team.toml")).solver, ROUNDS)
+    again = load_system(spec, cache=tmp_path / "cache", dtype="float64")
+    assert again.notes == ()  # these are the weights that the manifest tells of
+    assert all(torch.equal(tensor, links[name]) for name, tensor in again.state_dict().items())
+    found, expected = (
+        unroll(each, EXAMPLES, rounds=ROUNDS, channel=each.channel(STEPS), share_heads=False).nll_RB[-1]
+        for each in (again, system)
+    )
+    assert torch.allclose(found, expected, atol=1e-6)
+    before, after = (
+        [answer.text for answer in open_solver(name, dtype="float64").solve(QUESTIONS)]
+        for name in (str(tmp_path / "team.toml"), str(out))
+    )
+    assert after != before
+    assert "it read 2 rounds of latents" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_all_weights_can_be_trained_behind_latents(tmp_path: Path) -> None:
+    settings = latent(tmp_path, method="full", steps=2)
+    train_agent(team(tmp_path), settings, tmp_path / "out", resume=False, report=quiet)
+    assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
+
+
+def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
+    settings = latent(tmp_path, save_every=2, dev=2, dev_batch=2)
+    train_agent(team(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
+
+    def stop(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(team(tmp_path), settings, tmp_path / "cut", resume=False, report=stop)
+    train_agent(team(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
+    first, second = (load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("whole", "cut"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
