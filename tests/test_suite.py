@@ -151,6 +151,23 @@ def test_a_part_of_a_suite_is_chosen_by_patterns(tmp_path: Path, only: list[str]
     assert run(suite, tmp_path).failed == {}
 
 
+def test_parts_of_a_suite_keep_what_others_tell_of_their_failures(tmp_path: Path) -> None:
+    solver, out = tmp_path / "once.py", tmp_path / "out"
+    solver.write_text(SOLVER.replace("self.answer(q.text)", "1 / 0"), encoding="utf-8")
+    suite = suite_of(tmp_path, f'{TASKS}[methods.once]\nsolver = "{solver}"\n')
+
+    def told(*only: str) -> set[str]:
+        run(suite, tmp_path, only=only)
+        return set(json.loads((out / "failed.json").read_text(encoding="utf-8")))
+
+    assert told("sums/*") == {"runs/sums/once"}
+    assert told("more/*") == {"runs/sums/once", "runs/more/once"}
+    shutil.rmtree(out / "runs")  # what was made with another solver file is refused
+    solver.write_text(SOLVER, encoding="utf-8")
+    assert told("sums/*") == {"runs/more/once"}
+    assert told() == set()
+
+
 def test_a_pattern_that_fits_no_cell_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"only: unknown cell 'sums/adders' \(have .*\)\. Did you mean 'sums/adder'\?"
@@ -291,7 +308,7 @@ def test_another_system_under_a_finished_training_is_refused(tmp_path: Path) -> 
         (TASKS + "[methods.a]\ntrained = 'b'", "methods.a.trained: unknown method that trains 'b'"),
         (TASKS + LINKS + "[methods.b]\nanswerer = 'a'", "methods.b.answerer: a tunes no agent (stage agent)"),
         (TASKS + LINKS + "[methods.b]\ntrained = 'a'\nsystem = 'tiny'", "methods.b.system: its system is what a has"),
-        (TASKS + LINKS.replace("system = \"tiny\"", "trained = 'a'"), "methods.a.trained: a on a: nobody trains first."),
+        (TASKS + LINKS.replace('system = "tiny"', "trained = 'a'"), "methods.a.trained: a on a: nobody trains first."),
         (TASKS + LINKS + "answerer = 'a'", "methods.a.answerer: the method has train already. Keep one of them."),
         (TASKS + "[methods.a]\nmajority = 1", "methods.a.majority: expected true or false, got 1"),
         (TASKS + "[methods.a]\nmajority = true", "methods.a.majority: on sums a question has one sample"),

@@ -5,11 +5,11 @@ do, and what is finished is not opened again. The surprising thing: nothing else
 from their folders every time.
 """
 
+import fnmatch
 import json
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from rmas.runfolder import CONFIG, claim_folder, has_begun
 from rmas.sources import Progress, silent
 from rmas.spec import load_spec
 from rmas.suite.cell import open_cell, tools_of
-from rmas.suite.config import Cell, Suite, Training, bundle_of, trainings_of
+from rmas.suite.config import Cell, Suite, bundle_of, trainings_of
 from rmas.suite.standing import (
     CELL_FREE,
     MADE_OF,
@@ -33,6 +33,7 @@ from rmas.suite.standing import (
     made_of,
     training_stands,
 )
+from rmas.suite.training import Training
 from rmas.system import load_system
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
@@ -81,6 +82,12 @@ def compare(
     done: list[str] = []
     failed: dict[str, str] = {}
 
+    def keep() -> None:
+        """In the file, beside what other parts of the suite have told there: they may run at the same time."""
+        others = _failures(out) if only else {}
+        told = {name: why for name, why in others.items() if name not in done} | failed
+        replace_file(out / FAILED, json.dumps(told, indent=2, ensure_ascii=False))
+
     @contextmanager
     def attempt(name: Path) -> Iterator[None]:
         try:
@@ -91,7 +98,7 @@ def compare(
         except Exception as problem:  # noqa: BLE001 (one broken cell must not cost the others)
             where = traceback.extract_tb(problem.__traceback__)[-1]
             failed[str(name)] = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
-        replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
+        keep()
 
     for training in trainings_of(cells):
         with attempt(training.folder):
@@ -103,8 +110,17 @@ def compare(
             continue
         with attempt(cell.folder):
             _evaluate(cell, out, machine, lessons, report=report, progress=progress)
-    replace_file(out / FAILED, json.dumps(failed, indent=2, ensure_ascii=False))
+    keep()
     return Outcome(tuple(done), failed)
+
+
+def _failures(out: Path) -> dict[str, str]:
+    """What is told to have failed; nothing where there is no such file, or none that can be read."""
+    try:
+        found = json.loads((out / FAILED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def selected(suite: Suite, only: Sequence[str]) -> tuple[Cell, ...]:
@@ -113,11 +129,13 @@ def selected(suite: Suite, only: Sequence[str]) -> tuple[Cell, ...]:
     Patterns are those of a shell: `*/lora-seed0`, `gsm8k/*`. Raises ConfigError for one that fits none.
     """
     names = [f"{cell.task}/{cell.name}" for cell in suite.cells]
+    wanted = set[str]()
     for pattern in only:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        fits = fnmatch.filter(names, pattern)
+        if not fits:
             raise ConfigError(f"only: {unknown('cell', pattern, names)}")
-    fits = [not only or any(fnmatchcase(name, pattern) for pattern in only) for name in names]
-    return tuple(cell for cell, is_wanted in zip(suite.cells, fits, strict=True) if is_wanted)
+        wanted.update(fits)
+    return tuple(cell for cell, name in zip(suite.cells, names, strict=True) if not only or name in wanted)
 
 
 def _train(training: Training, out: Path, machine: Machine, *, report: Report, progress: Progress) -> None:

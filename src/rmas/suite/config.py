@@ -36,47 +36,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_type_hints
+from typing import Any, Literal, NamedTuple
 
-from rmas.configfile import fit_in
 from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.config import EvalConfig
 from rmas.eval.task import find_task
-from rmas.spec import load_spec
 from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
+from rmas.suite.training import BORROWED, Training, fitted, teacher_of, told_by, training_of
 from rmas.tomlfile import TomlFile, read_toml
-from rmas.train.config import AgentConfig, OuterConfig
-from rmas.train.config import resolved as resolved_training
-from rmas.train.stages import STAGES, Name, StageConfig
+from rmas.train.config import OuterConfig
 
 _OWN = ("reference", "seeds", "tasks", "methods")
 _TITLES = ("name", "seeds", "mean", "gap", "figure", "gain")  # columns of the tables that are no tasks
 _ENDS = ("_n", "_p", "_error", "_difference", "_p_unadjusted")
-_BORROWED = ("trained", "answerer")  # of a method: whose training it takes
 _EVAL = tuple(part.name for part in fields(EvalConfig))
 _SHARED = tuple(
     name for name in _EVAL if name not in ("task", "solver", "system", "answerer", "data", "without", "limit")
 )
-
-
-class Training(NamedTuple):
-    """A training of one method with one seed. `folder`: where its bundle goes, below the suite's.
-
-    `base`: whose bundle it trains on; None: `system` as it is, which with a base is what that began with.
-    """
-
-    method: str
-    stage: Name
-    system: str
-    config: StageConfig
-    folder: Path
-    base: "Training | None" = None
-
-    @property
-    def lineage(self) -> "tuple[Training, ...]":
-        """Itself, last, behind what it is based on."""
-        return (self,) if self.base is None else (*self.base.lineage, self)
 
 
 class Cell(NamedTuple):
@@ -163,7 +140,7 @@ def load_suite(
     for name, method in methods.items():
         file.only(
             method,
-            ("solver", "system", "train", *_BORROWED, "majority", "row", "tasks", "limit", *_SHARED),
+            ("solver", "system", "train", *BORROWED, "majority", "row", "tasks", "limit", *_SHARED),
             prefix=f"methods.{name}.",
         )
         if named is not None and isinstance(method.get("system"), str):
@@ -205,7 +182,7 @@ def _cells_of(
     seeds: Sequence[int],
 ) -> list[Cell]:
     key, method = f"methods.{name}", methods[name]
-    teacher, place = _teacher(file, name, methods)
+    teacher, place = teacher_of(file, name, methods)
     votes = method.get("majority", False)
     if not isinstance(votes, bool):
         raise file.fail(f"{key}.majority", f"expected true or false, got {votes!r}.")
@@ -216,18 +193,18 @@ def _cells_of(
         if not isinstance(task, str) or task not in tasks:
             raise file.fail(f"{key}.tasks", unknown("task", str(task), tasks))
     own = {
-        part: value for part, value in method.items() if part not in ("train", "majority", "row", "tasks", *_BORROWED)
+        part: value for part, value in method.items() if part not in ("train", "majority", "row", "tasks", *BORROWED)
     }
     cells = []
     for seed in [None] if teacher is None else seeds:
-        training = None if seed is None or teacher is None else _training(file, teacher, methods, seed)
+        training = None if seed is None or teacher is None else training_of(file, teacher, methods, seed)
         for task in tasks:
             if task not in wanted:
                 continue
-            told = {} if training is None or place == "answerer" else _told_by(training)
+            told = {} if training is None or place == "answerer" else told_by(training)
             settings = {**told, **shared, **tasks[task], **own}
             try:
-                config = EvalConfig(**_fitted(file, EvalConfig, settings, key))
+                config = EvalConfig(**fitted(file, EvalConfig, settings, key))
                 found = find_task(config.task)
                 config = resolved(config, found)
             except RmasError as problem:
@@ -240,94 +217,12 @@ def _cells_of(
     return cells
 
 
-def _teacher(
-    file: TomlFile, name: str, methods: Mapping[str, Mapping[str, Any]]
-) -> tuple[str | None, Literal["system", "answerer"]]:
-    """Whose training `name` answers with (None: nobody's), and what of its settings the bundle is."""
-    method, key = methods[name], f"methods.{name}"
-    named = [part for part in ("train", *_BORROWED) if part in method]
-    if not named:
-        return None, "system"
-    part = named[0]
-    if len(named) > 1 and named != ["train", "trained"]:
-        raise file.fail(f"{key}.{named[1]}", f"the method has {part} already. Keep one of them.")
-    if part == "train" and len(named) == 1:
-        return name, "system"
-    part = named[-1]
-    other = methods.get(method[part]) if isinstance(method[part], str) else None
-    if other is None or "train" not in other:
-        known = [name for name, table in methods.items() if "train" in table]
-        raise file.fail(f"{key}.{part}", unknown("method that trains", str(method[part]), known))
-    if part == "trained" and "system" in method:
-        raise file.fail(f"{key}.system", f"its system is what {method[part]} has trained. Leave system out.")
-    if part == "answerer" and not (isinstance(other["train"], dict) and other["train"].get("stage") == "agent"):
-        raise file.fail(
-            f"{key}.answerer", f"{method[part]} tunes no agent (stage agent), so it has no answerer to lend."
-        )
-    return name if "train" in method else method[part], "answerer" if part == "answerer" else "system"
-
-
-def _told_by(training: Training) -> dict[str, Any]:
-    """What of a cell's settings its training says: the system, and the rounds and messages that it was for."""
-    told: dict[str, Any] = {"system": training.system} if training.base is None else _told_by(training.base)
-    if isinstance(training.config, OuterConfig):
-        told |= {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
-    if isinstance(training.config, AgentConfig) and not training.config.is_alone:
-        told["rounds"] = training.config.rounds
-        if training.config.channel == "text":
-            told |= {"solver": "text", "message_tokens": training.config.message_tokens}
-    return told
-
-
-def _training(
-    file: TomlFile, name: str, methods: Mapping[str, Mapping[str, Any]], seed: int, *, for_: tuple[str, ...] = ()
-) -> Training:
-    """The training of `name` with `seed`, its settings checked as `rmas train` checks them. `for_`: the methods that
-    are based on it."""
-    method = methods[name]
-    key, table = f"methods.{name}.train", method["train"]
-    base = None
-    if "trained" in method:
-        if name in for_:
-            raise file.fail(f"methods.{name}.trained", f"{' on '.join([*for_, name])}: nobody trains first.")
-        _teacher(file, name, methods)
-        base = _training(file, method["trained"], methods, seed, for_=(*for_, name))
-    if not isinstance(table, dict) or not isinstance(table.get("stage"), str) or table["stage"] not in STAGES:
-        raise file.fail(key, f"expected a table with a stage ({', '.join(STAGES)}), got {table!r:.80}.")
-    stage: Name = table["stage"]
-    cls, system = STAGES[stage].config, str(method.get("system", EvalConfig.system)) if base is None else base.system
-    file.only(table, ("stage", "config", *(part.name for part in fields(cls))), prefix=f"{key}.")
-    if "config" in table:
-        shared = read_toml(Path(str(table["config"])), ConfigError)
-        shared.only(shared.table, [part.name for part in fields(cls)])
-        table = shared.table | table
-    if "data" not in table:
-        raise file.fail(key, 'names no data. Add data = "…".')
-    for part in ("seed", "data_seed"):
-        if part in table:
-            raise file.fail(f"{key}.{part}", "the seeds of a suite say it: seeds = [0, 1]. Leave it out.")
-    settings = {part: value for part, value in table.items() if part not in ("stage", "config")}
-    try:
-        spec = load_spec(system)
-        config = cls(**{**_fitted(file, cls, settings, key), "seed": seed, "data_seed": seed})
-        if isinstance(config, OuterConfig):
-            config = resolved_training(config, spec)
-    except RmasError as problem:
-        raise file.fail(key, str(problem)) from None
-    return Training(name, stage, system, config, Path("trained") / f"{name}-seed{seed}", base)
-
-
 def bundle_of(cell: Cell, out: Path) -> EvalConfig:
     """The settings of a cell, with the bundle of its training in its place."""
     if cell.training is None:
         return cell.config
     bundle = str(out / cell.training.folder)
     return replace(cell.config, system=bundle) if cell.place == "system" else replace(cell.config, answerer=bundle)
-
-
-def _fitted(file: TomlFile, cls: type, settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {name: fit_in(file, f"{key}.{name}", value, hints[name]) for name, value in settings.items()}
 
 
 def _tables(file: TomlFile, key: str) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,8 @@ from rmas.eval.record import SUMMARY
 from rmas.runfolder import check_config, has_begun
 from rmas.spec import load_spec
 from rmas.suite.cell import system_of
-from rmas.suite.config import Cell, Suite, Training, bundle_of
+from rmas.suite.config import Cell, Suite, bundle_of
+from rmas.suite.training import Training
 from rmas.train.config import FREE as TRAINING_FREE
 
 TRAINED = "trained.json"
