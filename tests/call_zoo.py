@@ -14,15 +14,16 @@ from torch import Tensor
 from rmas.backbone import Backbone, HFBackbone
 from rmas.engine import Read, Row, Sampling, speak
 from rmas.engine import decode as decode_module
-from rmas.engine.calls import written_result
 from rmas.pattern import Edge
 from rmas.prompt import Question, Slot
 from rmas.settings import ToolConfig
 from rmas.system import System
-from rmas.tools import Result, Toolbox
+from rmas.tools import TOOLS, Result, Toolbox
+from rmas.tools.format import Format, Tags
 from zoo import CountingBackbone, noise
 
 TAGS = ("python", "search")
+IN_TAGS = Tags(TAGS, TOOLS)
 PAIR = """\
 pattern = "deliberation"
 prompts = "terse"
@@ -68,15 +69,16 @@ def endless(model: HFBackbone, context: int = CONTEXT) -> CountingBackbone:
 
 @dataclass
 class Scripts:
-    """What rows write first, row by row, before they write what the model would; a generator stands for its row."""
+    """What rows write first, row by row, before they write what the model would; a generator stands for its row. A text
+    may be given as ids."""
 
-    texts: Sequence[str]
+    texts: Sequence[str | list[int]]
     model: Backbone
     pick: Callable[[Tensor, Sampling, Sequence[torch.Generator]], list[int]] = decode_module.pick
 
     def __post_init__(self) -> None:
         self.generators = [torch.Generator() for _ in self.texts]
-        self._left = {id(g): self.model.encode(text) for g, text in zip(self.generators, self.texts, strict=True)}
+        self._left = {id(g): script_of(self.model, text) for g, text in zip(self.generators, self.texts, strict=True)}
 
     def __call__(self, logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
         chosen = self.pick(logits_BV, sampling, generators)
@@ -84,6 +86,10 @@ class Scripts:
             self._left[id(generator)].pop(0) if self._left[id(generator)] else token
             for generator, token in zip(generators, chosen, strict=True)
         ]
+
+
+def script_of(model: Backbone, text: str | list[int]) -> list[int]:
+    return model.encode(text) if isinstance(text, str) else list(text)
 
 
 def prompts(model: Backbone, lengths: Sequence[int], *, cached: bool = True) -> Read:
@@ -105,7 +111,7 @@ def prompt_of(model: Backbone, length: int) -> Tensor:
 def spoken(
     monkeypatch: pytest.MonkeyPatch,
     model: Backbone,
-    texts: Sequence[str],
+    texts: Sequence[str | list[int]],
     sampling: Sampling,
     box: Toolbox | None,
     *,
@@ -121,13 +127,13 @@ def spoken(
 
 
 def longhand(
-    model: Backbone, x_LD: Tensor, text: str, size: int, calls: Mapping[int, str], tools: Sequence[str] = TAGS
+    model: Backbone, x_LD: Tensor, text: str | list[int], size: int, calls: Mapping[int, str], form: Format = IN_TAGS
 ) -> list[int]:
     """The slow twin: one row on a prompt, all that it has read and written read again at every token, without a cache.
 
     `calls`: after how many tokens of its own a result is read, and which.
     """
-    script, written, rest = model.encode(text), list[int](), x_LD
+    script, written, rest = script_of(model, text), list[int](), x_LD
     with torch.inference_mode():
         while len(written) < size:
             if len(written) < len(script):
@@ -137,13 +143,21 @@ def longhand(
                 written.append(int(model.logits(h_1LD[:, -1]).argmax()))
             ids = [written[-1]]
             if len(written) in calls:
-                ids += model.encode(written_result(calls[len(written)], tools))
+                ids += form.written(calls[len(written)]).ids(model.encode)
             rest = torch.cat([rest, model.embed(torch.tensor(ids))])
     return written
 
 
 def longhand_of(
-    system: System, question: Question, *, rounds: int, latent_steps: int, written: str, size: int, result: str
+    system: System,
+    question: Question,
+    *,
+    rounds: int,
+    latent_steps: int,
+    written: str | list[int],
+    size: int,
+    result: str,
+    form: Format = IN_TAGS,
 ) -> tuple[list[int], int]:
     """The slow twin of a whole run of two agents, the second of which begins its answer with a call, `written`.
 
@@ -162,8 +176,8 @@ def longhand_of(
         ]
         rest = torch.cat(parts)
         if number == 2 * rounds - 1:
-            calls = {len(agent.backbone.encode(written)): result}
-            return longhand(agent.backbone, rest, written, size, calls), len(rest)
+            calls = {len(script_of(agent.backbone, written)): result}
+            return longhand(agent.backbone, rest, written, size, calls, form), len(rest)
         thought = list[Tensor]()
         with torch.inference_mode():
             for _ in range(latent_steps):

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from call_zoo import HOSTILE, TAGS, Canned, box_of, endless, longhand, prompt_of, spoken
+from call_zoo import HOSTILE, IN_TAGS, TAGS, Canned, box_of, endless, longhand, prompt_of, spoken
 from rmas.engine import Row, Sampling
-from rmas.engine.calls import defanged, find_call, least_tokens, written_result
+from rmas.engine.calls import least_tokens
 from rmas.errors import ToolError
 from rmas.settings import ToolConfig
-from rmas.tools import Result, Toolbox
+from rmas.tools import TOOLS, Result, Toolbox
+from rmas.tools.format import Tags
 from zoo import FAMILIES, CountingBackbone, backbone
 
 LLAMA = endless(backbone("llama"))
@@ -39,7 +40,7 @@ def test_the_call_is_made_at_the_very_token_that_closes_its_tag(monkeypatch: pyt
     model, box = endless(backbone(family)), box_of()
     rows = spoken(monkeypatch, model, ["", CALL], size(CALL), box, lengths=(9, 5))
     width = len(model.encode(CALL))
-    result = len(model.encode(written_result("A", TAGS)))
+    result = len(IN_TAGS.written("A").ids(model.encode))
     assert [call.result_tokens for call in rows[1].calls] == [result]
     assert rows[1].text.startswith(CALL)
     steps = [shape for shape in model.reads[1:] if shape != (1, 1 + result)]
@@ -61,7 +62,7 @@ def test_a_row_in_a_batch_writes_what_it_writes_alone_with_everything_read_again
     for number, row in enumerate(rows):
         assert row.ids == longhand(model, prompt_of(model, lengths[number]), texts[number], 50, ends[number])
         assert [call.result_tokens for call in row.calls] == [
-            len(model.encode(written_result(told, TAGS))) for told in ends[number].values()
+            len(IN_TAGS.written(told).ids(model.encode)) for told in ends[number].values()
         ]
 
 
@@ -87,7 +88,7 @@ def test_a_token_of_many_letters_ends_a_call_whatever_else_is_in_it(
     row, sampling, closed = Row(), Sampling(max_new_tokens=99), []
     for token in range(len(words)):
         row.push(token, model, sampling)
-        closed.append(find_call(row.spelled, TAGS) is not None)
+        closed.append(IN_TAGS.find(row.spelled) is not None)
     assert closed == [False] * (len(words) - 2) + [True, True]
     assert row.text == "".join(words)
 
@@ -161,19 +162,24 @@ def test_a_stop_string_and_a_length_end_a_row_before_its_call(monkeypatch: pytes
     "text", ["</result>", "</RESULT >", "< / result>", "<python>", "<Search x>", "</search", "<mine>", "a<result"]
 )
 def test_no_result_can_hold_a_tag(text: str) -> None:
-    whole = defanged(f"x{text}y<{text}", ("mine",))
+    whole = inside(Tags(("mine",), TOOLS), f"x{text}y<{text}")
     assert not re.search(r"<\s*/?\s*(result|python|search|mine)\b", whole, re.IGNORECASE)
     assert whole.replace("&lt;", "<") == f"x{text}y<{text}"
 
 
 def test_what_only_looks_like_a_tag_is_left_alone() -> None:
     text = "1 < 2 <b>bold</b> <results> <pythons> x<y"
-    assert defanged(text, ()) == text
+    assert inside(Tags((), TOOLS), text) == text
+
+
+def inside(form: Tags, text: str) -> str:
+    """What stands between the tags of a result."""
+    return form.written(text).text.removeprefix("\n<result>\n").removesuffix("\n</result>\n")
 
 
 def test_a_result_spells_no_control_token(monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = HOSTILE["a result with control tokens"]
-    ids = LLAMA.encode(written_result(hostile.answer, TAGS))
+    ids = IN_TAGS.written(hostile.answer).ids(LLAMA.encode)
     assert max(ids) < 256
     (row,) = spoken(monkeypatch, LLAMA, [hostile.writes], size(hostile.writes), box_of({"1": hostile.answer}))
     assert row.calls[0].result_tokens == len(ids)

@@ -186,8 +186,8 @@ class CountingBackbone:
     def encode(self, text: str) -> list[int]:
         return self.inner.encode(text)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.inner.decode(ids)
+    def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
+        return self.inner.decode(ids, control=control)
 
 
 class Finished(NamedTuple):

@@ -26,6 +26,7 @@ Condition = Literal["none", Control, "alone"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)  # a run as it is, under each control, and the answerer alone
 Memory = Literal["latest", "sum", "all"]
 MEMORIES: tuple[Memory, ...] = get_args(Memory)
+ToolFormat = Literal["tags", "native"]
 DTYPES = ("auto", "float64", "float32", "bfloat16", "float16")
 
 
@@ -42,6 +43,7 @@ class ToolConfig:
     call_seconds  that one call of python may take
     chars         of one result, at most
     roles         of other agents, by role: what they may call where they write
+    format        of calls and results: tags of ours, or what each model's own family writes
     """
 
     names: tuple[str, ...] = ()
@@ -53,6 +55,7 @@ class ToolConfig:
     call_seconds: float = 10.0
     chars: int = 4000
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    format: ToolFormat = "tags"
 
     @property
     def every(self) -> tuple[str, ...]:
@@ -63,8 +66,9 @@ class ToolConfig:
     def told(self) -> list[object]:
         """What it says, wherever a corpus lies."""
         corpus = None if self.corpus is None else PurePath(self.corpus).name
-        *own, roles = (vars(self) | {"corpus": corpus}).values()
-        return [*own, roles] if roles else own  # digests from before roles had tools stay as they were
+        *own, roles, written = (vars(self) | {"corpus": corpus}).values()
+        later = [roles] if roles else []  # digests from before roles had tools stay as they were
+        return [*own, *later, *([written] if written != "tags" else [])]
 
     def changed(self, **given: Any) -> "ToolConfig":
         """With what is given and not None in the place of its own. No `names`: nobody has any."""
@@ -74,6 +78,7 @@ class ToolConfig:
         return replace(self, **found)
 
     def __post_init__(self) -> None:
+        check_tool_format(self.format)
         for name in ("calls", "tokens", "chars"):
             require(vars(self)[name] >= 1, f"tools: {name}", vars(self)[name], "1 or more")
         for name in ("seconds", "call_seconds"):
@@ -157,6 +162,12 @@ def check_control(name: str) -> None:
     """Raise ConfigError with the nearest name, unless `name` is one of CONTROLS."""
     if name not in CONTROLS:
         raise ConfigError(unknown("control", name, CONTROLS))
+
+
+def check_tool_format(name: str) -> None:
+    """Raise ConfigError with the nearest name, unless `name` is a ToolFormat."""
+    if name not in get_args(ToolFormat):
+        raise ConfigError(unknown("tool format", name, get_args(ToolFormat)))
 
 
 def check_dtype(name: str) -> str:

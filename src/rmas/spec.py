@@ -91,12 +91,17 @@ class SystemSpec:
         return {role: named[role] for role in self.pattern.roles if named.get(role)}
 
     @property
+    def tools_in_prompts(self) -> Mapping[str, tuple[str, ...]]:
+        """Those that prompts have to tell of: a native format leaves it to chat templates."""
+        return self.tools_of if self.tools.format == "tags" else {}
+
+    @property
     def digest(self) -> str:
         """SHA-256, hex, over what it is made of: pattern, words, models by name, designs, settings, and its links by
         their manifest. Neither over its place nor over the bytes of models.
         """
         manifest = None if self.links is None else self.links.parent / "manifest.json"
-        pack = self.pack.without_tools(keep=self.tools_of)
+        pack = self.pack.without_tools(keep=self.tools_in_prompts)
         parts = {
             "pattern": [self.pattern.schedule, [str(edge) for edge in self.pattern.edges], self.pattern.answerer],
             "words": [

@@ -44,7 +44,7 @@ class System(nn.Module):
     """Pattern + backbones + links. `backbones`: one per role; roles that name the same model share one object.
 
     `tools`: what its agents may call as they write: the answerer here, and everyone in `Writing`. Raises PromptError
-    where a prompt does not tell of them.
+    where a prompt does not tell of them, or the answerer's family has no format of its own and is to use one.
     """
 
     def __init__(self, spec: SystemSpec, backbones: Mapping[str, HFBackbone], *, tools: Toolbox | None = None) -> None:
@@ -55,6 +55,8 @@ class System(nn.Module):
         self.tools = tools
         self.notes: tuple[str, ...] = ()
         self._backbones = dict(backbones)
+        self._boxes: dict[str, Toolbox | None] = {}
+        self.tools_of(spec.pattern.answerer)
         self.inner = nn.ModuleDict({role: self._inner(role) for role in spec.pattern.roles})
         self.outer = nn.ModuleDict({str(edge): self._outer(edge) for edge in spec.pattern.edges})
 
@@ -81,8 +83,12 @@ class System(nn.Module):
         return Agent(role=role, backbone=self._backbones[role], inner=self.inner[role], tools=tools)
 
     def tools_of(self, role: str) -> Toolbox | None:
-        """What a role may call where it writes."""
-        return None if self.tools is None else self.tools.of(role, self.pattern.answerer)
+        """What a role may call where it writes, in the format of its model. Raises PromptError: the family has none."""
+        if role not in self._boxes:
+            box = None if self.tools is None else self.tools.of(role, self.pattern.answerer)
+            backbone = self._backbones[role]
+            self._boxes[role] = None if box is None else box.fitted(backbone.tokenizer, model=backbone.name)
+        return self._boxes[role]
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
         """The outer link of an edge: z (…, D_source) -> (…, D_target), on the source's device."""
@@ -93,8 +99,9 @@ class System(nn.Module):
         """The prompt of `role` for a question, with the slots of `filled`. `writes`: it is told of its tools, as the
         answerer always is."""
         box = self.tools_of(role) if writes or role == self.pattern.answerer else None
-        told = "" if box is None else box.told
-        return self.spec.pack.render(role, question, self._backbones[role].tokenizer, filled=filled, tools=told)
+        told, schemas = ("", ()) if box is None else (box.told, box.format.schemas)
+        tokenizer = self._backbones[role].tokenizer.telling(schemas)
+        return self.spec.pack.render(role, question, tokenizer, filled=filled, tools=told)
 
     def channel(
         self, latent_steps: int, *, checkpointed: bool = False, known: KnownThoughts | None = None
@@ -248,7 +255,7 @@ def _check_tools(spec: SystemSpec, tools: Toolbox) -> None:
     for role in (spec.pattern.answerer, *tools.roles):
         if role not in spec.pattern.roles:
             raise ConfigError("tools: " + unknown("role", role, spec.pattern.roles))
-        if (box := tools.of(role, spec.pattern.answerer)) is not None:
+        if (box := tools.of(role, spec.pattern.answerer)) is not None and tools.config.format == "tags":
             spec.pack.check_tools(role, box.tools)
 
 

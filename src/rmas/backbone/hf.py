@@ -133,8 +133,8 @@ class HFBackbone:
     def encode(self, text: str) -> list[int]:
         return self.tokenizer.encode_text(text)
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids)
+    def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
+        return self.tokenizer.decode(ids, control=control)
 
     @torch.no_grad()
     def _check_head(self) -> None:

@@ -62,5 +62,5 @@ class Backbone(Protocol):
     def encode(self, text: str) -> list[int]:
         """A text that someone wrote -> ids. Never yields a special token."""
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """ids -> text, special tokens left out."""
+    def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
+        """ids -> text. `control`: special tokens are spelled out, not left out."""

@@ -7,7 +7,8 @@ Only the first recognises special tokens. The second uses the same tokenizer wit
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
@@ -28,17 +29,26 @@ class TextTokenizer:
         self._added_ids = frozenset(added[token] for token in self._added)
 
     def template(self, system: str | None, user: str) -> str | None:
+        return self.conversation(_asked(system, user), ())
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> str | None:
+        """Messages in the chat template, which tells of `tools`, ready for the reply; None without a template.
+
+        Raises PromptError when the template does not take these messages.
+        """
         if not self.hf.chat_template:
             return None
-        messages = [] if system is None else [{"role": "system", "content": system}]
-        messages.append({"role": "user", "content": user})
         try:
             text = self.hf.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
+                messages, tools=tools or None, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
-        except TemplateError as problem:
+        except (TemplateError, TypeError) as problem:  # TypeError: it adds a text and a table
             raise PromptError(f"the chat template refuses these messages: {problem}") from None
         return str(text)
+
+    def telling(self, tools: Sequence[Mapping[str, Any]]) -> "TextTokenizer | TellingTokenizer":
+        """The same, its chat template told of these tools, as schemas."""
+        return TellingTokenizer(self, tools) if tools else self
 
     def encode_template(self, text: str) -> list[int]:
         return list(self.hf(text, add_special_tokens=False).input_ids)
@@ -59,8 +69,8 @@ class TextTokenizer:
     def bos(self) -> list[int]:
         return list(self.hf("").input_ids[:1]) if self.hf.bos_token_id in self.hf("").input_ids[:1] else []
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return str(self.hf.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    def decode(self, ids: Sequence[int], *, control: bool = False) -> str:
+        return str(self.hf.decode(ids, skip_special_tokens=not control, clean_up_tokenization_spaces=False))
 
     @cached_property
     def vocabulary_hash(self) -> str:
@@ -95,6 +105,33 @@ class TextTokenizer:
         kept = set(self._added)
         spec["added_tokens"] = [token for token in spec["added_tokens"] if token["content"] not in kept]
         return Tokenizer.from_str(json.dumps(spec))
+
+
+@final
+@dataclass(frozen=True)
+class TellingTokenizer:
+    """A tokenizer whose chat template tells of `tools`. Satisfies `rmas.prompt.ChatTokenizer` as well."""
+
+    plain: TextTokenizer
+    tools: Sequence[Mapping[str, Any]]
+
+    def template(self, system: str | None, user: str) -> str | None:
+        return self.plain.conversation(_asked(system, user), self.tools)
+
+    def encode_template(self, text: str) -> list[int]:
+        return self.plain.encode_template(text)
+
+    def encode_text(self, text: str) -> list[int]:
+        return self.plain.encode_text(text)
+
+    @property
+    def bos(self) -> list[int]:
+        return self.plain.bos
+
+
+def _asked(system: str | None, user: str) -> list[dict[str, str]]:
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    return [*messages, {"role": "user", "content": user}]
 
 
 def _byte_alphabet() -> dict[str, int]:

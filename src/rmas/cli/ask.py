@@ -16,6 +16,7 @@ from rmas.cli.options import (
     DtypeOption,
     JsonOption,
     SearchOption,
+    ToolFormatOption,
     ToolsOption,
     cache_folder,
     search_key,
@@ -43,6 +44,7 @@ def ask(
     tools: ToolsOption = None,
     search: SearchOption = None,
     corpus: CorpusOption = None,
+    tool_format: ToolFormatOption = None,
     kind: Annotated[
         str, typer.Option(metavar="open|math|choice|code|search", help="The kind of task; it words the prompts.")
     ] = "open",
@@ -78,7 +80,7 @@ def ask(
     folder = cache_folder(cache)
     system = named(system, folder)
     spec = load_spec(system).placed(device=device, dtype=dtype)
-    wanted = spec.tools.changed(names=tool_names(tools), search=search, corpus=corpus)
+    wanted = spec.tools.changed(names=tool_names(tools), search=search, corpus=corpus, format=tool_format)
     config = RunConfig(
         rounds=spec.rounds if rounds is None else rounds,
         latent_steps=spec.latent_steps if latent_steps is None else latent_steps,
@@ -107,6 +109,7 @@ def ask(
         "message_tokens": spec.message_tokens if message_tokens is None else message_tokens,
         "tools": list(wanted.names),
         **({"role_tools": {role: list(names) for role, names in wanted.roles.items()}} if wanted.roles else {}),
+        **({"tool_format": wanted.format} if wanted.every else {}),
         **({"search": wanted.search, "corpus": wanted.corpus} if "search" in wanted.every else {}),
         "kind": asked.kind,
         "samples": sampling.samples,

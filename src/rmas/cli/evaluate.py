@@ -18,6 +18,7 @@ from rmas.cli.options import (
     DtypeOption,
     JsonOption,
     SearchOption,
+    ToolFormatOption,
     ToolsOption,
     cache_folder,
     search_key,
@@ -58,6 +59,7 @@ def evaluate(
     tools: ToolsOption = None,
     search: SearchOption = None,
     corpus: CorpusOption = None,
+    tool_format: ToolFormatOption = None,
     samples: Annotated[int | None, typer.Option(help="Answers a question.", show_default="1")] = None,
     limit: Annotated[int | None, typer.Option(help="The first N questions.", show_default="all")] = None,
     data: Annotated[
@@ -84,7 +86,7 @@ def evaluate(
 
     given: dict[str, Any] = {"task": task, "solver": solver, "system": system, "rounds": rounds}
     given |= {"latent_steps": latent_steps, "control": control, "samples": samples, "limit": limit, "data": data}
-    given |= {"tools": tool_names(tools), "search": search, "corpus": corpus}
+    given |= {"tools": tool_names(tools), "search": search, "corpus": corpus, "tool_format": tool_format}
     settings = load_config(EvalConfig, config, sets or (), **given)
     folder = cache_folder(cache)
     answerer = None if settings.answerer is None else named(settings.answerer, folder)

@@ -35,6 +35,15 @@ CorpusOption = Annotated[
     str | None,
     typer.Option("--corpus", metavar="DIR", help="A folder of .txt, .md and .jsonl to search.", show_default=False),
 ]
+ToolFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tool-format",
+        metavar="tags|native",
+        help="How calls are written: in tags, or as each model's family does.",
+        show_default="the system's",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="For roles that name none: auto, cpu, cuda, cuda:1, …")]
 DtypeOption = Annotated[
     str, typer.Option(metavar="NAME", help="For roles that name none: auto, bfloat16, float16, float32 or float64.")

@@ -2,6 +2,7 @@
 
 turn.py      read, think: splice a prompt with its inbox, roll latents out of it
 decode.py    speak: sampling, stop strings, streaming
+spelling.py  ids as a growing text
 calls.py     calls of tools inside a text: found, run, read
 channel.py   what a message is made of: latents or text
 control.py   the same with the content taken out of the messages

@@ -6,13 +6,14 @@ nor on the device.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone, State
 from rmas.engine.calls import Account, Desk
+from rmas.engine.spelling import Spelling
 from rmas.engine.trace import Call
 from rmas.engine.turn import Read
 from rmas.errors import NumericsError
@@ -29,14 +30,15 @@ class Row:
     finish: Literal["eos", "stop", "length"] | None = None
     is_waiting: bool = False  # for a call
     calls: list[Call] = field(default_factory=list)
-    _pending: "_Pending" = field(default_factory=lambda: _Pending("", 0, 0))
+    _spelling: Spelling = field(default_factory=Spelling)
 
     def push(self, token: int, backbone: Backbone, sampling: Sampling) -> None:
         """Add one token; sets `finish` when it ended the text."""
         self.ids.append(token)
         is_eos = token in backbone.eos_ids
         is_full = len(self.ids) == sampling.max_new_tokens
-        whole = self._spell(backbone, len(self.ids) - is_eos, at_end=is_eos or is_full)
+        ids = self.ids[:-1] if is_eos else self.ids
+        whole = self._spelling.grow(backbone.decode, ids, at_end=is_eos or is_full)
         for cut in sorted(position for stop in sampling.stop if (position := whole.find(stop)) >= 0)[:1]:
             self.text, self.finish = whole[:cut], "stop"
             return
@@ -53,25 +55,7 @@ class Row:
     @property
     def spelled(self) -> str:
         """All text so far, what a stop string could still take back included."""
-        return self._pending.spelled
-
-    def _spell(self, backbone: Backbone, size: int, *, at_end: bool) -> str:
-        """The text of the first `size` ids. Decodes only the last few; waits for the rest of a half-spelled letter."""
-        spelled, start, done = self._pending
-        old = backbone.decode(self.ids[start:done])
-        new = backbone.decode(self.ids[start:size])
-        if len(new) > len(old) and (at_end or not new.endswith("\ufffd")):
-            spelled += new[len(old) :]
-            self._pending = _Pending(spelled, done, size)
-        return spelled
-
-
-class _Pending(NamedTuple):
-    """Text spelled so far; ids[start:done] were the last to be spelled."""
-
-    spelled: str
-    start: int
-    done: int
+        return self._spelling.text
 
 
 def speak(
@@ -119,7 +103,7 @@ def _columns(
             if rows[i].finish is not None:
                 continue
             rows[i].push(token, backbone, sampling)
-            if desk and rows[i].finish is None and (found := desk.find(i, rows[i].spelled)):
+            if desk and rows[i].finish is None and (found := desk.find(i, rows[i].ids, rows[i].spelled)):
                 desk.take(i, found, token, state.select([place]))
                 rows[i].is_waiting = True
         yield rows

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from rmas.errors import ConfigError, unknown
 from rmas.eval.judge import JudgeConfig
-from rmas.settings import CONDITIONS, Condition, require, require_latent_steps
+from rmas.settings import CONDITIONS, Condition, ToolFormat, check_tool_format, require, require_latent_steps
 
 FREE = ("jobs", "limit")  # no answer depends on them: a run may grow
 
@@ -24,6 +24,7 @@ class EvalConfig:
     tools: tuple[str, ...] | None = None  # of the answerer; an empty list: none
     search: str | None = None  # who searches
     corpus: str | None = None  # a folder of texts to search
+    tool_format: ToolFormat | None = None  # of calls: tags, or native to each model's family
     tool_calls: int | None = None  # of an answer
     tool_tokens: int | None = None  # of results that it may read
     tool_seconds: float | None = None  # for its calls together
@@ -45,6 +46,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if self.control not in CONDITIONS:
             raise ConfigError(unknown("control", self.control, CONDITIONS))
+        if self.tool_format is not None:
+            check_tool_format(self.tool_format)
         for name in ("samples", "batch_size", "jobs"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for name in ("rounds", "message_tokens", "max_new_tokens", "limit", "tool_calls", "tool_tokens"):

@@ -113,7 +113,8 @@ def _settings(summary: Mapping[str, Any]) -> dict[str, Any]:
     """What the run was told and ran on; None: left open, or nothing that its solver could heed."""
     config, facts = summary["config"], summary["system"]
     found = {key: config.get(key) for key in (*TRAITS, *SETTINGS)}
-    found["tools"] = ", ".join(facts.get("tools", {}).get("names", ())) or None
+    names, form = (facts.get("tools", {}).get(key) for key in ("names", "format"))
+    found["tools"] = ", ".join([*names, *([form] if form == "native" else [])]) if names else None
     found["prompts"] = facts.get("prompts")
     found["links"] = facts.get("digest", "")[:6] or None
     found["dtype"] = ", ".join(sorted(set(facts.get("dtype", {}).values()))).replace("torch.", "") or None

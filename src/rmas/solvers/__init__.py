@@ -139,7 +139,7 @@ def solver_tools(
     Raises PromptError where a prompt would not tell of them, and what `open_tools` raises.
     """
     _, spec, config = solver_spec(name, config, solver)
-    for role, names in spec.tools_of.items():
+    for role, names in spec.tools_in_prompts.items():
         spec.pack.check_tools(role, names)
     return open_tools(_callable(spec, config), cache=cache, key=key, allow_unsafe=allow_unsafe)
 

@@ -124,6 +124,7 @@ def _tools(settings: EvalConfig) -> ToolConfig | None:
     """The system's own tools, with what the settings say of them. None: the settings say nothing."""
     given: dict[str, Any] = {"names": settings.tools, "search": settings.search, "corpus": settings.corpus}
     given |= {"calls": settings.tool_calls, "tokens": settings.tool_tokens, "seconds": settings.tool_seconds}
+    given |= {"format": settings.tool_format}
     if all(value is None for value in given.values()):
         return None
     return load_spec(system_of(settings)).tools.changed(**given)

@@ -13,11 +13,15 @@ from typing import Any, NamedTuple, final
 from rmas.errors import ConfigError, unknown
 from rmas.settings import ToolConfig
 from rmas.tools.corpus import Corpus
+from rmas.tools.format import Format, Tags
+from rmas.tools.native import Template, native_format
 from rmas.tools.python import PythonTool, python_described
 from rmas.tools.sandbox import find_sandbox
 from rmas.tools.search import Provider, SearchTool, search_described
 from rmas.tools.tool import Result, Tool
 from rmas.tools.web import Ddgs, Tavily
+
+_TAKES = "text"  # what the argument of a native call is named, of a tool that is not in TOOLS
 
 
 class Workshop(NamedTuple):
@@ -33,18 +37,32 @@ class Workshop(NamedTuple):
 class Toolbox:
     """Open tools by name, and what an answer may use of them. `facts`: for a summary.
 
-    `tools` are the answerer's; `roles`: what other agents have, by role.
+    `tools` are the answerer's; `roles`: what other agents have, by role. `native`: how the model that has them writes
+    calls; None: in tags.
     """
 
     tools: Mapping[str, Tool]
     config: ToolConfig = field(default_factory=ToolConfig)
     facts: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, Mapping[str, Tool]] = field(default_factory=dict)
+    native: Format | None = None
+
+    @property
+    def format(self) -> Format:
+        """How calls and results are written."""
+        return self.native or Tags(self.tools, TOOLS)
 
     def of(self, role: str, answerer: str) -> "Toolbox | None":
         """What one agent has; None: nothing."""
         tools = self.tools if role == answerer else self.roles.get(role)
         return replace(self, tools=tools, roles={}) if tools else None
+
+    def fitted(self, template: Template, *, model: str) -> "Toolbox":
+        """With the format that its configuration names, for one model. Raises PromptError: the family has none."""
+        if self.config.format == "tags":
+            return self
+        takes = {name: TOOLS[name].takes if name in TOOLS else _TAKES for name in self.tools}
+        return replace(self, native=native_format(template, self.tools.values(), takes, model=model))
 
     def open(self) -> None:
         """Open those that are only told of so far. Raises what `open_tools` raises."""
@@ -54,7 +72,9 @@ class Toolbox:
 
     @property
     def told(self) -> str:
-        """What a prompt says of them: a line each."""
+        """What a prompt says of them: a line each; nothing where the chat template does."""
+        if self.format.schemas:
+            return ""
         return "\n".join(f"- {tool.description}" for tool in self.tools.values())
 
 
@@ -136,10 +156,11 @@ def _row(name: str) -> "ToolKind":
 
 
 class ToolKind(NamedTuple):
-    """How a tool is opened, and its description without that."""
+    """How a tool is opened, its description without that, and what the argument of a native call is named."""
 
     open: Callable[[Workshop], Tool]
     told: Callable[[ToolConfig], str]
+    takes: str
 
 
 class ProviderKind(NamedTuple):
@@ -150,8 +171,8 @@ class ProviderKind(NamedTuple):
 
 
 TOOLS: Mapping[str, ToolKind] = {
-    "python": ToolKind(_python, lambda config: python_described()),
-    "search": ToolKind(_search, lambda config: search_described(_provider(config).about)),
+    "python": ToolKind(_python, lambda config: python_described(), "code"),
+    "search": ToolKind(_search, lambda config: search_described(_provider(config).about), "query"),
 }
 PROVIDERS: Mapping[str, ProviderKind] = {
     "corpus": ProviderKind(_corpus, Corpus.about),
