@@ -13,12 +13,13 @@ from platformdirs import user_cache_path
 from rmas.backbone import HFBackbone
 from rmas.checkpoint import load_links
 from rmas.engine import Agent, Heads, LatentChannel, Sampling, read, rollout, run, speak
-from rmas.prompt import Question
-from rmas.settings import RunConfig
+from rmas.prompt import Kind, Question
+from rmas.settings import RunConfig, ToolConfig
 from rmas.solvers import RecursiveSolver
 from rmas.sources import MODELS, parse_source
 from rmas.spec import load_spec
 from rmas.system import System, open_backbone, start_links
+from rmas.tools import Toolbox, open_tools
 
 pytestmark = [pytest.mark.weights, pytest.mark.enable_socket]
 
@@ -44,9 +45,9 @@ def backbones() -> dict[str, HFBackbone]:
     }
 
 
-def system_of(name: str, backbones: Mapping[str, HFBackbone]) -> System:
+def system_of(name: str, backbones: Mapping[str, HFBackbone], tools: Toolbox | None = None) -> System:
     spec = load_spec(name)
-    system = System(spec, {role: backbones[entry.source.name] for role, entry in spec.roles.items()})
+    system = System(spec, {role: backbones[entry.source.name] for role, entry in spec.roles.items()}, tools=tools)
     if spec.links is None:
         start_links(system, cache=CACHE)
     else:
@@ -119,6 +120,27 @@ def test_smol_reads_a_plain_fact_right_through_either_channel(backbones: Mapping
             Sampling(max_new_tokens=16),
         )
         assert "Paris" in solver.solve(QUESTIONS[:1])[0].text
+
+
+@pytest.mark.parametrize(
+    ("kind", "question", "tool", "answer"),
+    [
+        ("search", "In which year was the Fenoford Bridge opened?", "search", "1871"),
+        ("open", "What is 17.3 * 29?", "python", "501.7"),
+    ],
+)
+def test_a_model_of_half_a_billion_calls_the_tool_that_helps(
+    kind: Kind, question: str, tool: str, answer: str, backbones: Mapping[str, HFBackbone], tmp_path: Path
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "bridges.md").write_text("# Fenoford Bridge\n\nThe Fenoford Bridge was opened in 1871.\n")
+    config = ToolConfig(names=("python", "search"), corpus=str(tmp_path / "texts"))
+    system = system_of("smol-deliberation", backbones, open_tools(config, cache=tmp_path))
+    solver = RecursiveSolver(system, RunConfig(), Sampling(max_new_tokens=60))
+    (found,) = solver.solve([Question(text=question, kind=kind)])
+    assert [call.tool for call in found.trace.calls][:1] == [tool]
+    assert answer in found.trace.calls[0].result
+    assert answer in found.text
 
 
 def test_a_pattern_and_prompts_of_ones_own_run_on_real_weights(

@@ -3,7 +3,7 @@
 The surprising thing: a brace that belongs to the text is written twice, `{{` or `}}`; everything else in braces is a
 placeholder, and one that is no word of ours is a slot, named after the role whose message it takes. A section may be a
 table: `{ text = "…", unless = "solver" }` stands until a message of the solver has come, `after` once it has. Both may
-be lists, and `function` in them means a question that asks for a function by its name.
+be lists; `function` in them means a question that asks for a function by its name, `tools` a role that is told of some.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from rmas.errors import PromptError, unknown
 from rmas.pattern import Pattern
-from rmas.prompt import FUNCTION, KINDS, PromptPack, RoleText, Section
+from rmas.prompt import FUNCTION, KINDS, TOOLS, PromptPack, RoleText, Section
 from rmas.tomlfile import TomlFile, read_toml
 
 PACKS = Path(__file__).parent / "prompts"
@@ -170,7 +170,7 @@ def _role_text(file: TomlFile, key: str, table: Mapping[str, object], whole: boo
 def _check_conditions(file: TomlFile, key: str, text: RoleText) -> None:
     """Refuse a condition on no slot, and a question that does not stand exactly once whatever messages have come."""
     sources = {name for section in text.sections for name in (*section.after, *section.unless)}
-    for name in sorted(sources - {*text.slots, FUNCTION}):
+    for name in sorted(sources - {*text.slots, FUNCTION, TOOLS}):
         raise file.fail(key, f"a section depends on {name!r}, which has no slot here (have {list(text.slots)}).")
     there = sorted(sources | set(text.slots))
     for chosen in (some for size in range(len(there) + 1) for some in combinations(there, size)):

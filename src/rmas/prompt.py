@@ -17,9 +17,9 @@ from rmas.errors import PromptError, QuestionError, unknown
 
 Kind = Literal["open", "math", "choice", "code", "search"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-FUNCTION = "function"
-WORDS = ("question", "context", "brief", "answer", FUNCTION, "tools")  # every other placeholder is a slot
-_OPTIONAL = ("context", "tools")  # their sections stand where there are any
+FUNCTION, TOOLS = "function", "tools"
+TOLD = (TOOLS, "examples")  # what a role can be told of its tools: a line each, or in short, with an example of each
+WORDS = ("question", "context", "brief", "answer", FUNCTION, *TOLD)  # every other placeholder is a slot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ class Section(NamedTuple):
     """One paragraph of a template, as literal text and placeholders: `("", "Task: ", "question", "")` alternate.
 
     `after` and `unless` name sources: the paragraph stands only once all of the ones, and only until any of the others,
-    have sent a message. `function` among them is the question's.
+    have sent a message. `function` among them is the question's; `tools`, that the role is told of some.
     """
 
     parts: tuple[str, ...]
@@ -93,10 +93,16 @@ class Section(NamedTuple):
         slots = [name for name in self.names if name not in WORDS]
         if not all(name in filled for name in slots):
             return False
-        if any(name in self.names and not words.get(name) for name in _OPTIONAL):
+        if "context" in self.names and not words.get("context"):
             return False
         there = filled | {FUNCTION} if words.get(FUNCTION) else filled
         return there.issuperset(self.after) and there.isdisjoint(self.unless)
+
+    def fits(self, has_tools: bool) -> bool:
+        """Whether it can be part of a prompt that tells of tools, or of none."""
+        if has_tools:
+            return TOOLS not in self.unless
+        return TOOLS not in self.after and not any(name in TOLD for name in self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,34 +162,41 @@ class PromptPack:
         return self.roles[role, "open"].slots
 
     def check_tools(self, role: str, tools: Iterable[str]) -> None:
-        """Raise PromptError where the prompt of `role` would not tell it of its tools: by a section with {tools}, or by
-        words of its own that spell every tag."""
+        """Raise PromptError where the prompt of `role` would not tell it of its tools: by a section with {tools} or
+        {examples}, or by words of its own that spell every tag."""
         for (name, kind), text in self.roles.items():
             own = "".join([text.system, *(part for section in text.sections for part in section.parts[::2])])
-            is_told = any("tools" in section.names for section in text.sections)
+            is_told = any(name in section.names for section in text.sections for name in TOLD)
             if name == role and not is_told and not all(f"<{tool}>" in own for tool in tools):
                 raise PromptError(
-                    f"{self.path}: {role} has tools, and no section of its prompt for {kind} tasks holds {{tools}}. "
-                    "Add one, or give it no tools."
+                    f"{self.path}: {role} has tools, and no section of its prompt for {kind} tasks holds {{tools}} or "
+                    "{{examples}}. Add one, or give it no tools."
                 )
 
     def without_tools(self, keep: Collection[str] = ()) -> "PromptPack":
         """The pack as it is read where nobody has tools but the roles of `keep`."""
         bare = {
-            key: text._replace(sections=tuple(part for part in text.sections if "tools" not in part.names))
+            key: text._replace(sections=_settled(text.sections, has_tools=False))
             for key, text in self.roles.items()
             if key[0] not in keep
         }
         return replace(self, roles=dict(self.roles) | bare)
 
     def render(
-        self, role: str, question: Question, tokenizer: ChatTokenizer, *, filled: frozenset[str], tools: str = ""
+        self,
+        role: str,
+        question: Question,
+        tokenizer: ChatTokenizer,
+        *,
+        filled: frozenset[str],
+        tools: Mapping[str, str] | None = None,
     ) -> Prompt:
         """The prompt of `role` with the slots of `filled`; sections of other slots are left out. `tools`: what it is
-        told of those that it has."""
+        told of those that it has, by the names of TOLD; None or empty: nothing."""
         text = self.roles[role, question.kind]
+        text = text._replace(sections=_settled(text.sections, has_tools=bool(tools)))
         told = question.context.get(self.holders.get(role, role), "")
-        words = {"question": question.text, "context": told, FUNCTION: question.function, "tools": tools}
+        words = {"question": question.text, "context": told, FUNCTION: question.function, **(tools or {})}
         words |= self.tasks[question.kind]
         cue = f"{role.capitalize()}:"
         if self.whole and not any(
@@ -192,6 +205,20 @@ class PromptPack:
             return _tokenize_whole(text, words, tokenizer, filled=filled, cue=cue)
         content = _join(text.sections, words, filled, "" if self.whole else "\n\n")
         return _tokenize(text.system, content, tokenizer, cue=cue)
+
+
+def _settled(sections: Sequence[Section], *, has_tools: bool) -> tuple[Section, ...]:
+    """The sections that can stand where a role is told of tools, or of none, without that condition: as it never
+    changes between rounds, the head goes on behind them."""
+    return tuple(
+        part._replace(after=_without_tools(part.after), unless=_without_tools(part.unless))
+        for part in sections
+        if part.fits(has_tools)
+    )
+
+
+def _without_tools(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name != TOOLS)
 
 
 def _join(

@@ -99,7 +99,7 @@ class System(nn.Module):
         """The prompt of `role` for a question, with the slots of `filled`. `writes`: it is told of its tools, as the
         answerer always is."""
         box = self.tools_of(role) if writes or role == self.pattern.answerer else None
-        told, schemas = ("", ()) if box is None else (box.told, box.format.schemas)
+        told, schemas = (None, ()) if box is None else (box.words, box.format.schemas)
         tokenizer = self._backbones[role].tokenizer.telling(schemas)
         return self.spec.pack.render(role, question, tokenizer, filled=filled, tools=told)
 

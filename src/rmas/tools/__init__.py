@@ -3,6 +3,7 @@
 toolbox.py      TOOLS, PROVIDERS: the tools by name; open_tools, ready to be called; told_tools, for prompts alone
 format.py       how calls and results are written: in tags of ours
 native.py       or as a model's own family writes them; SYNTAXES
+example.py      a call worked through, as a prompt shows it
 tool.py         Tool, Result: a text in, a result out
 python.py       a notebook's cell in the sandbox; notebook.py runs inside
 search.py       a query to a provider: corpus.py over passages.py, without a network, or web.py

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
+from rmas.tools.example import Example
 from rmas.tools.notebook import CELL
 from rmas.tools.process import Limits, Outcome, StoppedBy
 from rmas.tools.sandbox import Sandbox
@@ -21,6 +22,12 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "sympy": ("sympy", "mpmath"),
     "mpmath": ("mpmath",),
 }  # what the code names -> what it takes
+PYTHON_EXAMPLE = Example(
+    question="What is 36.5 times 12?",
+    request="36.5 * 12",
+    result="438.0",
+    answer="438",
+)
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)\n?```", re.DOTALL)
 _NOTEBOOK = Path(__file__).with_name("notebook.py")
 

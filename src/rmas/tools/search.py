@@ -8,11 +8,18 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, final
 
+from rmas.tools.example import Example
 from rmas.tools.tool import Result
 
 HITS = 4  # of a query
 _SHORT = 200  # characters of a title, and of a place
 _NOTHING = "[nothing found]"
+SEARCH_EXAMPLE = Example(
+    question="Who wrote the Song of Avar?",
+    request="Song of Avar",
+    result="[1] Song of Avar (avar.md): The Song of Avar was written by Ada Brun.",
+    answer="Ada Brun",
+)
 
 
 class Hit(NamedTuple):

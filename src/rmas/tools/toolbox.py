@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, final
 from rmas.errors import ConfigError, unknown
 from rmas.settings import ToolConfig
 from rmas.tools.corpus import Corpus
+from rmas.tools.example import Example, shown
 from rmas.tools.format import Format, Tags
 from rmas.tools.native import Template, native_format
-from rmas.tools.python import PythonTool, python_described
+from rmas.tools.python import PYTHON_EXAMPLE, PythonTool, python_described
 from rmas.tools.sandbox import find_sandbox
-from rmas.tools.search import Provider, SearchTool, search_described
+from rmas.tools.search import SEARCH_EXAMPLE, Provider, SearchTool, search_described
 from rmas.tools.tool import Result, Tool
 from rmas.tools.web import Ddgs, Tavily
 
@@ -76,6 +77,15 @@ class Toolbox:
         if self.format.schemas:
             return ""
         return "\n".join(f"- {tool.description}" for tool in self.tools.values())
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """What prompts can say of them: `tools`, a line each, or `examples`; nothing where the chat template does."""
+        if self.format.schemas:
+            return {}
+        examples = {name: row.example for name, row in TOOLS.items()}
+        written = self.format.written
+        return {"tools": self.told, "examples": shown(self.tools.values(), examples, lambda text: written(text).text)}
 
 
 @final
@@ -156,11 +166,13 @@ def _row(name: str) -> "ToolKind":
 
 
 class ToolKind(NamedTuple):
-    """How a tool is opened, its description without that, and what the argument of a native call is named."""
+    """How a tool is opened, its description without that, what the argument of a native call is named, and a call
+    worked through."""
 
     open: Callable[[Workshop], Tool]
     told: Callable[[ToolConfig], str]
     takes: str
+    example: Example
 
 
 class ProviderKind(NamedTuple):
@@ -171,8 +183,8 @@ class ProviderKind(NamedTuple):
 
 
 TOOLS: Mapping[str, ToolKind] = {
-    "python": ToolKind(_python, lambda config: python_described(), "code"),
-    "search": ToolKind(_search, lambda config: search_described(_provider(config).about), "query"),
+    "python": ToolKind(_python, lambda config: python_described(), "code", PYTHON_EXAMPLE),
+    "search": ToolKind(_search, lambda config: search_described(_provider(config).about), "query", SEARCH_EXAMPLE),
 }
 PROVIDERS: Mapping[str, ProviderKind] = {
     "corpus": ProviderKind(_corpus, Corpus.about),
