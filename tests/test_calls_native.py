@@ -172,6 +172,25 @@ def test_a_hostile_text_holds_the_calls_that_the_table_says(family: str, name: s
     assert tuple(found) == each.calls
 
 
+@pytest.mark.parametrize(
+    ("text", "request_", "rest"),
+    [
+        ('{"name": "python", "arguments": {"code": "1 + 1"}}', "1 + 1", ""),
+        ('\n```json\n{"name": "search", "arguments": {"query": "Zoë"}}\n```', "Zoë", "\n```"),
+        ('{"name": "python", "arguments": {"code": "1"}} <tool_call>', "1", " <tool_call>"),
+        ('I would write {"name": "python", "arguments": {"code": "1 + 1"}}', None, ""),
+        ('{"name": "rocket", "arguments": {"code": "1 + 1"}}', None, ""),
+        ('{"name": "python"}', None, ""),
+        ('{"name": "python", "arguments": {"code": "1 + 1"}', None, ""),
+    ],
+)
+def test_a_turn_may_begin_with_the_bare_json_of_a_call(text: str, request_: str | None, rest: str) -> None:
+    found = Native(SYNTAXES["Qwen2.5 and Qwen3"], TAKES).find(text)
+    assert (found and found.request) == request_
+    assert found is None or text[found.end :] == rest
+    assert Native(SYNTAXES["Qwen3.5"], TAKES).find(text) is None
+
+
 @pytest.mark.parametrize("family", ["mistral", "qwen2"])
 def test_no_other_row_notices_a_hostile_call(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     """Beside a row that writes freely and one that calls as well."""

@@ -39,13 +39,15 @@ class Syntax(NamedTuple):
     """How a family writes a call: what opens it, what closes it, and how what stands between is read.
 
     Without `closing` it is JSON, which says itself where it ends. `read` raises ValueError: what is wrong. `is_marked`:
-    nothing but a call begins so; else what cannot be read is text.
+    nothing but a call begins so; else what cannot be read is text. `bare`: what a turn may begin with instead, where
+    its JSON alone is a call of a tool that there is: small models leave the marks out (Qwen2.5-Coder does).
     """
 
     opening: str
     closing: str
     read: Callable[[str], Asked]
     is_marked: bool = True
+    bare: str = ""
 
     def bodies(self, text: str, begin: int) -> Iterator[tuple[str, int]]:
         """What may be calls behind `begin`: body and end. The last opening before its end counts."""
@@ -67,6 +69,17 @@ def _each_json(text: str, opening: re.Pattern[str], begin: int) -> Iterator[tupl
         except (ValueError, RecursionError):
             continue
         yield text[found.end() : end], end
+
+
+def _bare_json(text: str, opening: str, begin: int) -> tuple[str, int] | None:
+    """A JSON value that the turn begins with, and where it ends."""
+    if (found := re.compile(opening).match(text, begin)) is None or text.find("}", begin) < 0:
+        return None
+    try:
+        _, end = json.JSONDecoder().raw_decode(text, found.end())
+    except (ValueError, RecursionError):
+        return None
+    return text[found.end() : end], end
 
 
 def _json(body: str) -> Asked:
@@ -94,7 +107,7 @@ def _xml(body: str) -> Asked:
 
 
 SYNTAXES: Mapping[str, Syntax] = {
-    "Qwen2.5 and Qwen3": Syntax("<tool_call>", "</tool_call>", _json),
+    "Qwen2.5 and Qwen3": Syntax("<tool_call>", "</tool_call>", _json, bare=r'\s*(?:```(?:json)?\s*)?(?=\{\s*"name")'),
     "Qwen3.5": Syntax("<tool_call>", "</tool_call>", _xml),
     "Mistral": Syntax(r"\[TOOL_CALLS\]\s*(?=[\[{])", "", _json),
     "Llama 3": Syntax(r'(?=\{\s*"(?:type|name|parameters)")', "", _json, is_marked=False),
@@ -118,6 +131,8 @@ class Native:
     has_control = True
 
     def find(self, text: str, begin: int = 0) -> Found | None:
+        if (bare := self._bare(text, begin)) is not None:
+            return bare
         for body, end in self.syntax.bodies(text, begin):
             try:
                 return self._found(*self.syntax.read(body), end)
@@ -125,6 +140,15 @@ class Native:
                 if self.syntax.is_marked:
                     return Found(NOBODY, body, end, f"[the call cannot be read: {problem}]")
         return None
+
+    def _bare(self, text: str, begin: int) -> Found | None:
+        if not self.syntax.bare or (value := _bare_json(text, self.syntax.bare, begin)) is None:
+            return None
+        try:
+            name, arguments = self.syntax.read(value[0])
+        except ValueError:
+            return None
+        return self._found(name, arguments, value[1]) if name in self.takes else None
 
     def _found(self, name: str, arguments: Mapping[str, Any], end: int) -> Found:
         if name not in self.takes:
