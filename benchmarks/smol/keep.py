@@ -3,7 +3,8 @@
     python -m benchmarks.smol.keep DIR
 
 DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
-and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them.
+and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them. Weights of
+bundles are kept in bfloat16, in which the suite runs; those that are there already stay as they are.
 
     cp -r benchmarks/smol/results runs/smol
     rmas compare benchmarks/smol/suite.toml --out runs/smol --data gsm8k=FILE --data humaneval=FILE --data mbpp=FILE
@@ -15,7 +16,12 @@ import json
 import shutil
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file, save_file
+
 from benchmarks.eval.keep import WORDS
+from rmas.backbone.adapter import WEIGHTS
+from rmas.checkpoint import digest
 from rmas.eval.record import ORIGIN, PACKED, SAMPLES, SESSIONS, SUMMARY, pack_records
 from rmas.runfolder import CONFIG
 from rmas.suite.standing import TRAINED
@@ -24,8 +30,9 @@ from rmas.wholefile import write_whole
 RESULTS = Path(__file__).parent / "results"
 KNOWN = ("gsm8k", "humaneval", "mbpp")
 RUN = (CONFIG, ORIGIN, SESSIONS, SUMMARY)
-BUNDLE = (CONFIG, TRAINED, "log.jsonl", "manifest.json", "links.safetensors", "system.toml", "README.md", "curves.png")
+BUNDLE = (CONFIG, TRAINED, "log.jsonl", "system.toml", "README.md", "curves.png")
 FOLDERS = ("adapter", "prompts")
+LINKED = ("manifest.json", "links.safetensors")
 
 
 def main() -> None:
@@ -35,10 +42,10 @@ def main() -> None:
     if out.resolve() == RESULTS.resolve():
         parser.error(f"{out} is where results are kept. Run the suite in a copy of it, and keep that.")
     for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
-        _copy(trained.parent, out, BUNDLE)
+        _copy_weights(trained.parent, _copy(trained.parent, out, BUNDLE))
         for part in (trained.parent / name for name in FOLDERS):
             if part.exists():
-                own = shutil.ignore_patterns("README.md")  # peft's card, which names a folder of this machine
+                own = shutil.ignore_patterns("README.md", WEIGHTS)  # peft's card names a folder of this machine
                 shutil.copytree(part, RESULTS / part.relative_to(out), dirs_exist_ok=True, ignore=own)
     for summary in sorted(out.glob(f"runs/*/*/{SUMMARY}")):
         if (summary.parent / SAMPLES).exists():
@@ -54,6 +61,24 @@ def _keep_run(run: Path, out: Path) -> None:
     (folder / PACKED).unlink(missing_ok=True)
     pack_records(folder)
     print(folder)
+
+
+def _copy_weights(bundle: Path, folder: Path) -> None:
+    """Its links with their manifest, and its adapter, unless they are there."""
+    links, manifest = (bundle / name for name in reversed(LINKED))
+    if links.exists() and not (folder / links.name).exists():
+        tensors = _halved(links)
+        told = json.loads(manifest.read_text(encoding="utf-8")) | {"digest": digest(tensors)}
+        save_file(tensors, folder / links.name)
+        write_whole(folder / manifest.name, json.dumps(told, indent=2) + "\n")
+    adapter = Path("adapter") / WEIGHTS
+    if (bundle / adapter).exists() and not (folder / adapter).exists():
+        (folder / adapter).parent.mkdir(exist_ok=True)
+        save_file(_halved(bundle / adapter), folder / adapter, metadata={"format": "pt"})
+
+
+def _halved(file: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}
 
 
 def _copy(source: Path, out: Path, names: tuple[str, ...]) -> Path:
