@@ -220,3 +220,17 @@ HOSTILE = {
     ),
     "a result of a megabyte": Hostile("<python>1</python>", (("python", "1"),), "ab\n" * 350_000),
 }
+
+
+def begin_all(monkeypatch: pytest.MonkeyPatch, ids: Sequence[int]) -> None:
+    """Have every text with room for them begin with `ids`, such as a call; other texts are the model's own."""
+    pick, left = decode_module.pick, dict[torch.Generator, list[int]]()
+
+    def forced(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
+        tokens = pick(logits_BV, sampling, generators)
+        if sampling.max_new_tokens < len(ids):
+            return tokens
+        scripts = [left.setdefault(generator, list(ids)) for generator in generators]
+        return [script.pop(0) if script else token for script, token in zip(scripts, tokens, strict=True)]
+
+    monkeypatch.setattr(decode_module, "pick", forced)

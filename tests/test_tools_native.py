@@ -1,19 +1,15 @@
 """The native format from a system's file and the command line to prompts, messages, answers and summaries."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
-from call_zoo import PAIR, longhand_of
+from call_zoo import PAIR, begin_all, longhand_of
 from cli_runner import refusal, rmas
 from native_zoo import NATIVE, asked, call, native_backbone, native_box
 from rmas.backbone import TINY
-from rmas.engine import decode as decode_module
 from rmas.errors import ConfigError, PromptError
 from rmas.packs import load_pack
 from rmas.prompt import Slot
@@ -50,20 +46,6 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def calling(monkeypatch: pytest.MonkeyPatch, ids: Sequence[int]) -> None:
-    """Every text with room for it begins with a call."""
-    pick, left = decode_module.pick, dict[torch.Generator, list[int]]()
-
-    def forced(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
-        tokens = pick(logits_BV, sampling, generators)
-        if sampling.max_new_tokens < len(ids):
-            return tokens
-        scripts = [left.setdefault(generator, list(ids)) for generator in generators]
-        return [script.pop(0) if script else token for script, token in zip(scripts, tokens, strict=True)]
-
-    monkeypatch.setattr(decode_module, "pick", forced)
-
-
 def equipped(family: str) -> System:
     """Two agents of one family, each with a search of its own that is called as the family does."""
     bare, box = tiny_system("deliberation", [family]), native_box(family, {"river": "The Nile."})
@@ -95,7 +77,7 @@ def test_an_answer_after_latent_rounds_reads_its_results(monkeypatch: pytest.Mon
     """Against the slow twin, in a batch: latents in the prompt, the call in the family's own tokens."""
     system, written = equipped(family), call(family, "search", "river")
     ids = native_backbone(family).tokenizer.encode_template(written)
-    calling(monkeypatch, ids)
+    begin_all(monkeypatch, ids)
     sampling = Sampling(max_new_tokens=len(ids) + 6)
     answers = RecursiveSolver(system, RunConfig(rounds=2, latent_steps=2), sampling).solve(QUESTIONS[:2])
     box = system.tools_of("toolcaller")
@@ -122,7 +104,7 @@ def test_an_answer_after_latent_rounds_reads_its_results(monkeypatch: pytest.Mon
 def test_a_role_that_writes_messages_calls_natively_too(monkeypatch: pytest.MonkeyPatch) -> None:
     system = equipped("qwen2")
     ids = native_backbone("qwen2").tokenizer.encode_template(call("qwen2", "python", "river"))
-    calling(monkeypatch, ids)
+    begin_all(monkeypatch, ids)
     config = RunConfig(rounds=1, channel="text", message_tokens=len(ids) + 4)
     (answer,) = RecursiveSolver(system, config, Sampling(max_new_tokens=4)).solve(QUESTIONS[:1])
     assert [[made.tool for made in turn.calls] for turn in answer.trace.turns] == [["python"], []]
@@ -157,7 +139,7 @@ def test_only_a_format_that_is_not_the_tags_changes_a_digest(file: Path) -> None
 def test_ask_calls_in_the_format_of_the_file_or_of_the_option(
     file: Path, monkeypatch: pytest.MonkeyPatch, tmp_cache: Path
 ) -> None:
-    calling(monkeypatch, native_backbone("llama").encode(CALL))
+    begin_all(monkeypatch, native_backbone("llama").encode(CALL))
     result = rmas("ask", str(file), "Why?", "--json", cache=tmp_cache)
     assert result.exit_code == 0, result.stderr
     table = json.loads(result.stdout)
@@ -176,7 +158,7 @@ def test_an_evaluation_takes_the_format_and_says_so(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_cache: Path
 ) -> None:
     file.write_text(SYSTEM.replace("FORMAT", ""), encoding="utf-8")
-    calling(monkeypatch, native_backbone("llama").encode(CALL))
+    begin_all(monkeypatch, native_backbone("llama").encode(CALL))
     (tmp_path / "rows.jsonl").write_text('{"question": "Which river?", "answer": "Nile"}\n', encoding="utf-8")
     options = ("--data", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out"), "--set", "max_new_tokens=90")
     which = ("--system", str(file), "--task", "bamboogle", "--tool-format", "native")

@@ -1,19 +1,15 @@
 """Tools from a system's file, the command line and an evaluation to the answerer's text and its trace."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import Tensor
 
-from call_zoo import PAIR, TAGS, box_of, longhand_of
+from call_zoo import PAIR, TAGS, begin_all, box_of, longhand_of
 from cli_runner import refusal, rmas
 from rmas.checkpoint import save_system
-from rmas.engine import decode as decode_module
 from rmas.errors import ConfigError, PromptError, QuestionError, ToolError
 from rmas.packs import PACKS, load_pack
 from rmas.pattern import load_pattern
@@ -57,17 +53,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def calling(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer begins with CALL; other texts are the model's own."""
-    pick, ids = decode_module.pick, backbone("llama").encode(CALL)  # all tiny models spell alike
-    left: dict[torch.Generator, list[int]] = {}
-
-    def forced(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
-        tokens = pick(logits_BV, sampling, generators)
-        if sampling.max_new_tokens < len(ids):
-            return tokens
-        scripts = [left.setdefault(generator, list(ids)) for generator in generators]
-        return [script.pop(0) if script else token for script, token in zip(scripts, tokens, strict=True)]
-
-    monkeypatch.setattr(decode_module, "pick", forced)
+    begin_all(monkeypatch, backbone("llama").encode(CALL))  # all tiny models spell alike
 
 
 def equipped(system: System, box: Toolbox) -> System:

@@ -22,7 +22,7 @@ from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, outer_loss, unroll
-from train_zoo import EXAMPLES, quiet, sums_file
+from train_zoo import EXAMPLES, cut_at, quiet, same_weights, sums_file
 from zoo import QUESTIONS
 
 FILE = """pattern = "solo"
@@ -124,17 +124,10 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(
     settings = config(tmp_path, method=method, save_every=2, dev=2)
     train_agent(alone(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
 
-    def stop(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train_agent(alone(tmp_path), settings, tmp_path / "cut", resume=False, report=stop)
+        train_agent(alone(tmp_path), settings, tmp_path / "cut", resume=False, report=cut_at(5))
     train_agent(alone(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
-    (ours,), (theirs,) = (list((tmp_path / run).glob("*/*model.safetensors")) for run in ("whole", "cut"))
-    first, second = load_file(ours), load_file(theirs)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_an_adapter_may_be_named_by_a_role_of_a_team(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from rmas.train.heard import HeardChannel
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
 from test_train_told import config, team
-from train_zoo import EXAMPLES, quiet
+from train_zoo import EXAMPLES, cut_at, quiet, same_weights
 from zoo import QUESTIONS
 
 ROUNDS, STEPS = 2, 3
@@ -117,17 +117,19 @@ def test_all_weights_can_be_trained_behind_latents(tmp_path: Path) -> None:
     assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
 
 
+def test_links_are_kept_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
+    settings = latent(tmp_path, steps=1, save_dtype="bfloat16")
+    train_agent(team(tmp_path), settings, tmp_path / "out", resume=False, report=quiet)
+    links = load_file(tmp_path / "out" / "links.safetensors")
+    assert {tensor.dtype for tensor in links.values()} == {torch.bfloat16}
+    assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
+
+
 def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
     settings = latent(tmp_path, save_every=2, dev=2, dev_batch=2)
     train_agent(team(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
 
-    def stop(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        train_agent(team(tmp_path), settings, tmp_path / "cut", resume=False, report=stop)
+        train_agent(team(tmp_path), settings, tmp_path / "cut", resume=False, report=cut_at(5))
     train_agent(team(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
-    first, second = (load_file(tmp_path / run / "adapter" / "adapter_model.safetensors") for run in ("whole", "cut"))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")

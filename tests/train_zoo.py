@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from rmas.backbone import TINY, HFBackbone
 from rmas.backbone.tiny import _byte_tokenizer, new_backbone
 from rmas.prompt import Question
 from rmas.system import System, load_system
-from rmas.train.config import OuterConfig
+from rmas.train.config import OuterConfig, Report
 from rmas.train.data import Example
 from rmas.train.outer import OuterTrainer
 from rmas.train.team import ALONE, Team
@@ -46,6 +47,23 @@ EXAMPLES = tuple(
 
 def quiet(stage: str, done: int, total: int, figures: Mapping[str, float]) -> None:
     """Report nothing."""
+
+
+def cut_at(done: int, stage: str | None = None) -> Report:
+    """A report that interrupts the training there, of this stage alone or of any."""
+
+    def stop(where: str, number: int, total: int, figures: Mapping[str, float]) -> None:
+        if number == done and stage in (None, where):
+            raise KeyboardInterrupt
+
+    return stop
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two runs of the agent stage left the same tensors, bit by bit."""
+    (ours,), (theirs,) = (list(run.glob("*/*model.safetensors")) for run in (one, other))
+    first, second = load_file(ours), load_file(theirs)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def outer_config(**changes: Any) -> OuterConfig:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import TINY, Backbone, HFBackbone, State, tiny_backbone
-from rmas.engine import Agent, Channel, Heads, LastTurn, LatentChannel, Row, Sampling, run, speak
+from rmas.engine import Agent, Around, Heads, LastTurn, LatentChannel, Row, Sampling, run, speak
 from rmas.engine.channel import Thought
 from rmas.engine.turn import Inbox, Payload
 from rmas.packs import load_pack
@@ -102,20 +102,11 @@ def with_context(question: Question, pattern: Pattern) -> Question:
 
 
 @dataclass(frozen=True)
-class Recorder:
+class Recorder(Around):
     """A Channel that keeps what passes through it: the thoughts by turn, and every payload that an edge carried."""
 
-    channel: Channel
     thoughts: list[tuple[str, Thought]] = field(default_factory=list)
     carried: list[Payload] = field(default_factory=list)
-
-    @property
-    def is_silent(self) -> bool:
-        return self.channel.is_silent
-
-    @property
-    def message_length(self) -> int:
-        return self.channel.message_length
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         thought = self.channel.think(agent, prompts, inbox, heads, salt)

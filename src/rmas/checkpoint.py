@@ -54,22 +54,24 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def save_system(system: Kept, folder: Path, *, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def save_system(
+    system: Kept,
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    told: Mapping[str, Any] | None = None,
+    roles: Mapping[str, Mapping[str, str]] | None = None,
+) -> dict[str, Any]:
     """Write a bundle that `load_system(str(folder))` reads; -> its manifest. The backbones stay where they are.
 
-    `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are.
+    `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are. `told`, `roles`: as in
+    `system_files`.
     """
-    files = link_files(system, dtype=dtype)
-    write_files(folder, files | system_files(system.spec, {"links": LINKS}))
-    manifest: dict[str, Any] = json.loads(files[MANIFEST])
-    return manifest
-
-
-def link_files(system: Kept, *, dtype: torch.dtype | None = None) -> dict[str, bytes]:
-    """The links of a bundle and its manifest."""
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
-    return {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+    files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
+    write_files(folder, files | system_files(system.spec, {**(told or {}), "links": LINKS}, roles))
+    return manifest
 
 
 def manifest_of(system: Kept) -> dict[str, Any]:

@@ -170,7 +170,7 @@ class PromptPack:
             if name == role and not is_told and not all(f"<{tool}>" in own for tool in tools):
                 raise PromptError(
                     f"{self.path}: {role} has tools, and no section of its prompt for {kind} tasks holds {{tools}} or "
-                    "{{examples}}. Add one, or give it no tools."
+                    "{examples}. Add one, or give it no tools."
                 )
 
     def without_tools(self, keep: Collection[str] = ()) -> "PromptPack":

@@ -11,7 +11,7 @@ trace.py     what happened, counted once
 """
 
 from rmas.engine.calls import least_tokens
-from rmas.engine.channel import Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
+from rmas.engine.channel import Around, Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
 from rmas.engine.control import Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
@@ -33,6 +33,7 @@ from rmas.settings import Sampling
 
 __all__ = [
     "Agent",
+    "Around",
     "Call",
     "Channel",
     "ConstantChannel",

@@ -49,6 +49,21 @@ class Channel(Protocol):
         """The message as the receiver reads it: rows of its width."""
 
 
+@dataclass(frozen=True)
+class Around:
+    """What channels around another one share: they are as silent as it is, and their messages as long."""
+
+    channel: Channel
+
+    @property
+    def is_silent(self) -> bool:
+        return self.channel.is_silent
+
+    @property
+    def message_length(self) -> int:
+        return self.channel.message_length
+
+
 class KnownThoughts(Protocol):
     """Thoughts that were thought before."""
 

@@ -19,7 +19,7 @@ import torch
 from torch import Generator, Tensor
 
 from rmas.backbone import Backbone
-from rmas.engine.channel import Channel, Thought
+from rmas.engine.channel import Around, Thought
 from rmas.engine.turn import Agent, Heads, Inbox, Payload
 from rmas.errors import ConfigError
 from rmas.prompt import Prompt
@@ -28,7 +28,7 @@ from rmas.settings import Control, Sampling, check_control
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Controlled:
+class Controlled(Around):
     """A channel whose messages lose their content on every edge.
 
     Shuffling turns the batch by one place at each hop, so that what a question knew comes back to it only after as
@@ -36,20 +36,11 @@ class Controlled:
     and the question alone. Messages of unequal length (of text) can be shuffled and zeroed.
     """
 
-    channel: Channel
     control: Control
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_control(self.control)
-
-    @property
-    def is_silent(self) -> bool:
-        return self.channel.is_silent
-
-    @property
-    def message_length(self) -> int:
-        return self.channel.message_length
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         thought = self.channel.think(agent, prompts, inbox, heads, salt)

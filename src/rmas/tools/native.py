@@ -64,22 +64,17 @@ def _each_json(text: str, opening: re.Pattern[str], begin: int) -> Iterator[tupl
     if text.find("}", begin) < 0 and text.find("]", begin) < 0:
         return
     for found in opening.finditer(text, begin):
-        try:
-            _, end = json.JSONDecoder().raw_decode(text, found.end())
-        except (ValueError, RecursionError):
-            continue
-        yield text[found.end() : end], end
+        if (value := _json_at(text, found.end())) is not None:
+            yield value
 
 
-def _bare_json(text: str, opening: str, begin: int) -> tuple[str, int] | None:
-    """A JSON value that the turn begins with, and where it ends."""
-    if (found := re.compile(opening).match(text, begin)) is None or text.find("}", begin) < 0:
-        return None
+def _json_at(text: str, begin: int) -> tuple[str, int] | None:
+    """The JSON value that begins there, and where it ends; None where there is none, or none that is whole."""
     try:
-        _, end = json.JSONDecoder().raw_decode(text, found.end())
+        _, end = json.JSONDecoder().raw_decode(text, begin)
     except (ValueError, RecursionError):
         return None
-    return text[found.end() : end], end
+    return text[begin:end], end
 
 
 def _json(body: str) -> Asked:
@@ -142,7 +137,8 @@ class Native:
         return None
 
     def _bare(self, text: str, begin: int) -> Found | None:
-        if not self.syntax.bare or (value := _bare_json(text, self.syntax.bare, begin)) is None:
+        opening = re.compile(self.syntax.bare).match(text, begin) if self.syntax.bare else None
+        if opening is None or (value := _json_at(text, opening.end())) is None:
             return None
         try:
             name, arguments = self.syntax.read(value[0])

@@ -81,11 +81,11 @@ class Toolbox:
     @property
     def words(self) -> Mapping[str, str]:
         """What prompts can say of them: `tools`, a line each, or `examples`; nothing where the chat template does."""
-        if self.format.schemas:
+        if not (told := self.told):
             return {}
         examples = {name: row.example for name, row in TOOLS.items()}
         written = self.format.written
-        return {"tools": self.told, "examples": shown(self.tools.values(), examples, lambda text: written(text).text)}
+        return {"tools": told, "examples": shown(self.tools.values(), examples, lambda text: written(text).text)}
 
 
 @final

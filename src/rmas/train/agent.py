@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights, settle_adapter
-from rmas.checkpoint import LINKS, link_files, system_files, write_files
+from rmas.checkpoint import save_system, system_files, write_files
 from rmas.engine import Channel, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
@@ -23,6 +23,7 @@ from rmas.train.alone import ALONE, keep_alone
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, batches_of, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, check_read, judged, measure, outcome
+from rmas.train.finish import kept_dtype
 from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
 from rmas.train.journal import draw_curves
@@ -153,12 +154,11 @@ def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> Non
     if config.channel == "latent":
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
-        files = link_files(system)
-        told["links"] = LINKS
+        save_system(system, out, dtype=kept_dtype(config), told=told, roles={role: entry})
     else:
-        files = {}
         told |= {"solver": "text", "message_tokens": config.message_tokens or system.spec.message_tokens}
-    write_files(out, files | system_files(system.spec, told, {role: entry}) | {"README.md": card.encode()})
+        write_files(out, system_files(system.spec, told, {role: entry}))
+    write_files(out, {"README.md": card.encode()})
 
 
 def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:

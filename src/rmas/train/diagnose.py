@@ -22,7 +22,7 @@ from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 
 from rmas.backbone import Backbone, HFBackbone
-from rmas.engine import Agent, Heads, Inbox, LatentChannel, Payload, Thought
+from rmas.engine import Agent, Around, Heads, Inbox, LatentChannel, Payload, Thought
 from rmas.errors import CheckpointError, ConfigError
 from rmas.prompt import Prompt
 from rmas.system import System
@@ -58,21 +58,12 @@ class Drift(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Tapped:
-    """A LatentChannel that keeps what passes through it, with gradients."""
+class Tapped(Around):
+    """A channel of latents that keeps what passes through it, with gradients."""
 
-    channel: LatentChannel
     edges: Mapping[int, str]  # id of a link -> its edge
     thoughts: list[tuple[str, Tensor]] = field(default_factory=list)
     carried: list[tuple[str, str, Tensor, list[Tensor]]] = field(default_factory=list)
-
-    @property
-    def is_silent(self) -> bool:
-        return self.channel.is_silent
-
-    @property
-    def message_length(self) -> int:
-        return self.channel.message_length
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         thought = self.channel.think(agent, prompts, inbox, heads, salt)

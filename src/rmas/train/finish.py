@@ -14,6 +14,11 @@ from rmas.train.journal import draw_curves, read_log
 from rmas.train.loop import FitResult
 
 
+def kept_dtype(config: LoopConfig) -> torch.dtype | None:
+    """Of links in a bundle; None: as they are."""
+    return torch.bfloat16 if config.save_dtype == "bfloat16" else None
+
+
 def finish(
     system: System,
     config: LoopConfig,
@@ -29,8 +34,7 @@ def finish(
 
     Raises CheckpointError where the folder cannot be written.
     """
-    dtype = torch.bfloat16 if config.save_dtype == "bfloat16" else None
-    manifest = save_system(system, out, dtype=dtype)
+    manifest = save_system(system, out, dtype=kept_dtype(config))
     groups = (("inner", system.inner), ("outer", system.outer))
     counts = {
         f"{place}.{name}": sum(p.numel() for p in link.parameters())

@@ -5,37 +5,31 @@ earlier rounds thinks there with the weights that it has by now, as it will at i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
-from rmas.engine import Agent, Channel, Heads, Inbox, Payload, Thought
+from rmas.engine import Agent, Around, Heads, Inbox, Payload, Thought
 from rmas.prompt import Prompt
 
 
 @final
 @dataclass(frozen=True)
-class HeardChannel:
-    """A channel for one batch and one step. Agents that think share their prompts' heads, in `heads`; who answers
-    reads its own with gradient."""
+class HeardChannel(Around):
+    """A channel for one batch and one step. Where a run shares no heads of prompts, since who answers reads its own
+    with gradient, agents that think share these."""
 
-    channel: Channel
-    heads: Heads = field(default_factory=Heads)
-
-    @property
-    def is_silent(self) -> bool:
-        return self.channel.is_silent
-
-    @property
-    def message_length(self) -> int:
-        return self.channel.message_length
+    @cached_property
+    def heads(self) -> Heads:
+        return Heads(room=self.message_length)
 
     @torch.no_grad()
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        return self.channel.think(agent, prompts, inbox, self.heads, salt)
+        return self.channel.think(agent, prompts, inbox, heads or self.heads, salt)
 
     @torch.no_grad()
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
