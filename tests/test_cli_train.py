@@ -48,7 +48,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
         made.append(Call(system, config, out, resume))
         report("links", 1, 2, {"loss": 0.5, "tokens_per_second": 1234.0})
         report("links", 2, 2, {"loss": 0.25})
-        return TrainResult(2, {"dev_accuracy": 0.5}, config.seed != 13, 7, Cost(0.0, 0.0))
+        return TrainResult(2, {"dev_accuracy": 0.5}, config.seed != 13, 7, 7, Cost(0.0, 0.0))
 
     for stage in STAGES.values():
         monkeypatch.setattr(stage.trains.replace(":", "."), train)

@@ -9,9 +9,9 @@ from rmas.engine import LatentChannel
 from rmas.errors import CheckpointError, ConfigError, LinkError
 from rmas.link import LINKS, ConstantMessage, Link, count_parameters, hush
 from rmas.system import System, load_system
-from rmas.train.loop import units
 from rmas.train.objective import outer_loss
 from rmas.train.outer import take_constants, trainable
+from rmas.train.run import units
 from train_zoo import EXAMPLES, PAIR, WORDS, gradients
 from zoo import assert_close, noise, tiny_system
 

@@ -56,6 +56,18 @@ def test_a_training_goes_on_from_anothers_bundle(tmp_path: Path) -> None:
     assert run(plan, tmp_path, only=["*/shuffled*"]) == outcome
 
 
+def test_links_that_train_again_are_counted_once(tmp_path: Path) -> None:
+    facts = []
+    for name, more in (("apart", ""), ("joint", "links_lr = 1e-3\n")):
+        (tmp_path / name).mkdir()
+        outcome = run(suite(tmp_path / name, more + SHUFFLED), tmp_path / name, only=["*/tuned*"])
+        assert outcome.failed == {}
+        path = tmp_path / name / "out/trained/tuned-seed0/trained.json"
+        facts.append(json.loads(path.read_text(encoding="utf-8")))
+    assert facts[0]["parameters"] == facts[1]["parameters"]
+    assert facts[0]["examples"] == facts[1]["examples"]
+
+
 def test_a_base_that_was_trained_anew_is_another(tmp_path: Path) -> None:
     plan = suite(tmp_path)
     run(plan, tmp_path, only=["*/tuned*"])

@@ -20,6 +20,8 @@ from rmas.train.config import AgentConfig
 from rmas.train.heard import HeardChannel
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
+from rmas.train.outer import trainable
+from rmas.train.run import units
 from test_train_told import config, team
 from train_zoo import EXAMPLES, cut_at, quiet, same_weights
 from zoo import QUESTIONS
@@ -42,12 +44,13 @@ def tuned_team(folder: Path) -> tuple[System, Mapping[str, torch.nn.Parameter]]:
     return system, parameters
 
 
-def plain_nll(system: System) -> torch.Tensor:
-    """Every example's loss, longhand: latents thought without a cache or a gradient, then one forward a row."""
+def plain_nll(system: System, *, graded: bool = False) -> torch.Tensor:
+    """Every example's loss, longhand: latents thought without a cache or (unless `graded`) a gradient, then one forward
+    a row."""
     heard: list[LastTurn] = []
     channel = LatentChannel(latent_steps=STEPS, cached=False)
     questions = [example.question for example in EXAMPLES]
-    with torch.no_grad():
+    with torch.set_grad_enabled(graded):
         run(system, questions, rounds=ROUNDS, channel=channel, speak=heard.append, share_heads=False)
     backbone, losses = system.backbones["toolcaller"], []
     for row, example in enumerate(EXAMPLES):
@@ -75,6 +78,38 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-8)
     assert all(parameter.grad is None for parameter in system.parameters())  # the links
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_with_links_that_train_gradients_go_through_all_that_is_thought(tmp_path: Path, checkpointed: bool) -> None:
+    system, adapter = tuned_team(tmp_path)
+    parameters = [*adapter.values(), *trainable(system, train_inner=False).values()]
+    expected = torch.autograd.grad(plain_nll(system, graded=True).mean(), parameters)
+    channel = HeardChannel(system.channel(STEPS, checkpointed=checkpointed), learner="toolcaller")
+    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, share_heads=False)
+    done.nll_RB[-1].mean().backward()
+    assert all(float(gradient.abs().max()) > 1e-6 for gradient in expected[len(adapter) :])
+    for parameter, gradient in zip(parameters, expected, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-8)
+    assert all(parameter.grad is None for link in system.inner.values() for parameter in link.parameters())
+    without = torch.autograd.grad(plain_nll(system).mean(), list(adapter.values()))
+    pairs = zip(adapter.values(), without, strict=True)
+    assert not all(p.grad is not None and torch.allclose(p.grad, gradient) for p, gradient in pairs)  # nothing is idle
+
+
+def test_links_that_train_with_it_change_at_a_rate_of_their_own(tmp_path: Path) -> None:
+    system, out = team(tmp_path), tmp_path / "out"
+    before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
+    sizes = units(trainable(team(tmp_path / "fresh"), train_inner=False))
+    settings = latent(tmp_path, links_lr=1e-3, steps=1, dev=0)
+    result = train_agent(system, settings, out, resume=False, report=quiet)
+    after = load_system(load_spec(str(out)), cache=tmp_path / "cache", dtype="float64").state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith("inner."))
+    for name, size in sizes.items():  # the first step of Adam is as long as its rate
+        assert float((after[name] - before[name]).abs().max()) == pytest.approx(1e-3 * size, rel=1e-2), name
+    assert result.num_links == sum(before[name].numel() for name in sizes) < result.num_parameters
+    assert "trained with it, at 0.001 of their size" in (out / "README.md").read_text(encoding="utf-8")
 
 
 def test_who_shares_the_answerers_model_stays_as_it_was(tmp_path: Path) -> None:
@@ -125,11 +160,14 @@ def test_links_are_kept_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
     assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
 
 
-def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
-    settings = latent(tmp_path, save_every=2, dev=2, dev_batch=2)
+@pytest.mark.parametrize("links_lr", [None, 1e-2])
+def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path, links_lr: float | None) -> None:
+    settings = latent(
+        tmp_path, steps=3, batch_size=2, save_every=2, dev=2, dev_batch=2, links_lr=links_lr, checkpointed=False
+    )
     train_agent(team(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
 
     with pytest.raises(KeyboardInterrupt):
-        train_agent(team(tmp_path), settings, tmp_path / "cut", resume=False, report=cut_at(5))
+        train_agent(team(tmp_path), settings, tmp_path / "cut", resume=False, report=cut_at(3))
     train_agent(team(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
     assert same_weights(tmp_path / "whole", tmp_path / "cut")

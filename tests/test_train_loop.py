@@ -18,7 +18,8 @@ from rmas.settings import RunConfig, Sampling
 from rmas.solvers.recursive import RecursiveSolver
 from rmas.train.config import OuterConfig
 from rmas.train.journal import read_log
-from rmas.train.loop import DevResult, FitResult, StepResult, fit, learning_rate, units
+from rmas.train.loop import fit
+from rmas.train.run import DevResult, FitResult, StepResult, learning_rate, units
 from rmas.train.store import Store
 from train_zoo import EXAMPLES, gradients, outer_config, quiet, same_tensors, swayed_system, trainer_of
 from zoo import LOOPS, assert_close, noise, snapshot, tiny_system

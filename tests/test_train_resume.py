@@ -12,8 +12,8 @@ from processes import printed_by
 from rmas.errors import CheckpointError
 from rmas.train import store as store_module
 from rmas.train.journal import read_log
-from rmas.train.loop import StepResult
 from rmas.train.outer import OuterTrainer, train_outer
+from rmas.train.run import StepResult
 from train_zoo import outer_config, own_system, quiet, sums_file
 
 # Dev evaluations and checkpoints at different steps, a schedule, and a draw in each step of the first half.

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rmas.errors import NumericsError
-from rmas.train.loop import StepResult, fit
+from rmas.train.loop import fit
 from rmas.train.outer import train_outer
+from rmas.train.run import StepResult
 from rmas.train.team import ALONE, Team, join_team
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, sums_file, swayed_system, trainer_of
 from zoo import assert_close, noise, tiny_system
@@ -159,7 +160,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 from rmas.errors import NumericsError
-from rmas.train.loop import StepResult, fit
+from rmas.train.loop import fit
+from rmas.train.run import StepResult
 from rmas.train.outer import train_outer
 from rmas.train.team import join_team
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, trainer_of

@@ -198,6 +198,8 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"message_tokens": 0}, "message_tokens is 0, expected 1 or more"),
         ({"channel": "latent", "message_tokens": 4}, "message_tokens is 4, expected .* in text"),
         ({"channel": "latent", "rounds": 0}, "channel is latent, expected text, or rounds of 1 or more"),
+        ({"links_lr": 1e-3}, "links_lr is 0.001, expected a number above 0, beside channel latent"),
+        ({"channel": "latent", "links_lr": 0.0}, "links_lr is 0.0, expected a number above 0"),
         ({"channel": "smoke"}, "unknown channel 'smoke'"),
     ],
 )

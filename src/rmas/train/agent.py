@@ -1,8 +1,8 @@
 """The agent stage, for the baselines: a system's answerer, fine-tuned with the data and the loop that links have.
 
 `lora` trains an adapter beside the frozen model, `full` every weight. The answerer works alone, or with the messages
-of its team in its prompt, as text or as latents. What comes out is a bundle that `rmas ask` loads. Its adapter may be
-named by any role that has the same model.
+of its team in its prompt, as text or as latents; with latents, the outer links may train as well. What comes out is a
+bundle that `rmas ask` loads. Its adapter may be named by any role that has the same model.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,10 @@ from rmas.train.finish import kept_dtype
 from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
 from rmas.train.journal import draw_curves
-from rmas.train.loop import DevResult, StepResult, fit
+from rmas.train.loop import fit
 from rmas.train.objective import Unrolled, backward, unroll
+from rmas.train.outer import trainable
+from rmas.train.run import DevResult, StepResult, num_trained, units
 from rmas.train.team import join_team
 from rmas.train.told import Told
 
@@ -67,7 +69,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     channel, rounds = _channel(system, config), config.rounds or 1
     examples = (*split.train, *split.dev)
     check_read(system, examples, channels=[channel], rounds=rounds, max_new_tokens=config.max_new_tokens)
-    frozen = frozen_digest(system, (), split.train)
+    links = {} if config.links_lr is None else trainable(system, train_inner=False)
+    frozen = frozen_digest(system, links, split.train)
     batches = Batches(
         lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
     )
@@ -78,12 +81,14 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         heard = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
         told.write(system, heard, rounds=rounds, batch_size=config.dev_batch, report=report)
     if config.method == "lora":
-        parameters = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        own = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
     else:
-        parameters = free_weights(backbone)
+        own = free_weights(backbone)
+    parameters = own | links
+    rate = (config.links_lr or 0) / config.lr
 
     def channel_of(examples: Sequence[Example]) -> Channel:
-        return HeardChannel(channel) if told is None else told.of(examples)
+        return HeardChannel(channel, learner=role if links else None) if told is None else told.of(examples)
 
     def step(number: int) -> StepResult:
         def unrolled(places: Sequence[int]) -> Unrolled:
@@ -112,13 +117,15 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         out,
         evaluate=evaluate if split.dev else None,
         report=report,
-        stage=f"{role} alone" if config.is_alone else f"{role} in its team",
+        stage=f"{role} alone" if config.is_alone else f"{role} and its links" if links else f"{role} in its team",
         batch_of=lambda number: [split.train[i].row for i in batches[number]],
         minutes=config.minutes,
         team=team,
+        groups=[group for group in (own, links) if group],
+        rates={name: unit * rate for name, unit in units(links).items()},
         frozen=frozen,
     )
-    trained = sum(parameter.numel() for parameter in parameters.values())
+    trained = num_trained(own)
     if team.is_first:
         beside = trained if config.method == "lora" else 0
         _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
@@ -131,7 +138,8 @@ def _channel(system: System, config: AgentConfig) -> Channel:
     if config.is_alone:
         return ALONE
     if config.channel == "latent":
-        return system.channel(system.spec.latent_steps)
+        checkpointed = config.links_lr is not None and config.checkpointed
+        return system.channel(system.spec.latent_steps, checkpointed=checkpointed)
     return TextChannel(sampling=Sampling(max_new_tokens=config.message_tokens or system.spec.message_tokens))
 
 
@@ -171,7 +179,12 @@ def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
         how = f"it read {config.rounds} rounds of messages, which the team had written before"
     else:
         where = "with the latents of its team"
-        how = f"it read {config.rounds} rounds of latents through links that stayed as they were"
+        links = (
+            "stayed as they were"
+            if config.links_lr is None
+            else f"trained with it, at {config.links_lr:g} of their size"
+        )
+        how = f"it read {config.rounds} rounds of latents through links that {links}"
     return (
         f"# {backbone.name}, fine-tuned {where}\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "

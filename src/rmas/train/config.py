@@ -33,6 +33,7 @@ class TrainResult(NamedTuple):
     figures: Mapping[str, float]
     is_complete: bool
     num_parameters: int  # that trained
+    num_links: int  # how many of these are outer links'
     cost: Cost
 
 
@@ -180,6 +181,8 @@ class AgentConfig(LoopConfig):
     rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
+    links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
+    checkpointed: bool = True  # where links train: turns are thought again in the backward pass, which saves memory
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
     dev_batch: int = 32
@@ -201,6 +204,8 @@ class AgentConfig(LoopConfig):
         require(fits, "message_tokens", self.message_tokens, "1 or more, beside rounds of 1 or more in text")
         fits = self.channel == "text" or self.rounds >= 1
         require(fits, "channel", self.channel, "text, or rounds of 1 or more")
+        fits = self.links_lr is None or (0 < self.links_lr < float("inf") and self.channel == "latent")
+        require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None and self.channel == "text":
             raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")

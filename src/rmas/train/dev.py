@@ -17,8 +17,8 @@ from rmas.settings import Control, Sampling
 from rmas.system import System
 from rmas.train.config import TrainResult
 from rmas.train.data import Example, batches_of
-from rmas.train.loop import DevResult, FitResult, num_trained
 from rmas.train.objective import answer_ids, answer_nll
+from rmas.train.run import DevResult, FitResult, num_trained
 from rmas.train.team import ALONE, Team
 
 
@@ -132,7 +132,9 @@ def judged(figures: Mapping[str, float]) -> DevResult:
 def outcome(result: FitResult, parameters: Mapping[str, nn.Parameter]) -> TrainResult:
     """What a training of `parameters` came to, where dev figures were `judged`."""
     figures = {"dev_accuracy": result.score[0], "dev_loss": -result.score[1]} if result.score else {}
-    return TrainResult(result.steps, figures, result.is_complete, num_trained(parameters), result.cost)
+    links = {name: parameter for name, parameter in parameters.items() if name.startswith("outer.")}
+    trained = num_trained(parameters)
+    return TrainResult(result.steps, figures, result.is_complete, trained, num_trained(links), result.cost)
 
 
 def check_answers(system: System, texts: Iterable[str], *, max_new_tokens: int) -> None:

@@ -11,7 +11,7 @@ from rmas.train.card import write_card
 from rmas.train.config import LoopConfig
 from rmas.train.facts import gather, gather_training
 from rmas.train.journal import draw_curves, read_log
-from rmas.train.loop import FitResult
+from rmas.train.run import FitResult
 
 
 def kept_dtype(config: LoopConfig) -> torch.dtype | None:

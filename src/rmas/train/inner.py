@@ -23,7 +23,8 @@ from rmas.train.config import FREE, InnerConfig, Report, TrainResult, trained_ro
 from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
-from rmas.train.loop import DevResult, StepResult, fit, num_trained
+from rmas.train.loop import fit
+from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.shards import StateBatches, StatePairs, States
 from rmas.train.states import Extraction, extract_states, role_readings, states_key
 from rmas.train.team import ALONE, Team, join_team
@@ -74,7 +75,7 @@ def train_inner(system: System, config: InnerConfig, out: Path, *, resume: bool,
         finish(system, config, out, result, stage="inner", trained=trained, **counts)
     team.wait()
     figures = trainer.measure() if split.dev else {}
-    return TrainResult(result.steps, figures, result.is_complete, num_trained(trainer.parameters), result.cost)
+    return TrainResult(result.steps, figures, result.is_complete, num_trained(trainer.parameters), 0, result.cost)
 
 
 def inner_loss(link: Callable[[Tensor], Tensor], h_ND: Tensor, e_ND: Tensor, norm_weight: float = 0.0) -> Tensor:

@@ -37,7 +37,7 @@ from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import LoopConfig
 from rmas.train.data import Example
-from rmas.train.loop import StepResult
+from rmas.train.run import StepResult
 
 _CHUNK = 64  # rows of logits held at a time
 

@@ -23,8 +23,9 @@ from rmas.train.dev import check_answers, check_read, judged, longest_answer, me
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
-from rmas.train.loop import DevResult, StepResult, fit
+from rmas.train.loop import fit
 from rmas.train.objective import Unrolled, backward, forced_channel, unroll
+from rmas.train.run import DevResult, StepResult
 from rmas.train.team import ALONE, Team, join_team
 
 
@@ -125,8 +126,6 @@ class OuterTrainer:
         self._heads: dict[tuple[int, ...], Heads] = {}
         self._kept: KeptThoughts | None = None
         self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
-        for name, parameter in system.named_parameters():
-            parameter.requires_grad_(name in self.parameters)
 
     def keep(self, report: Report) -> None:
         """Roll out the first thoughts of every example that this process will meet. Raises ConfigError: none stays."""
@@ -236,7 +235,8 @@ class OuterTrainer:
 
 
 def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
-    """The parameters that train, by their name in the system: the outer links', and if asked the inner ones'.
+    """The parameters that train, by their name in the system: the outer links', and if asked the inner ones'. No other
+    link takes a gradient from here on.
 
     Links are float32 or wider whatever their backbones are. Raises ConfigError where nothing could train.
     """
@@ -251,4 +251,6 @@ def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
     }
     if not found:
         raise ConfigError(f"{system.spec.name}: it has no link that could train. Give its edges a link design.")
+    for name, parameter in system.named_parameters():
+        parameter.requires_grad_(name in found)
     return found

@@ -94,7 +94,7 @@ def train_prompt(system: System, config: PromptConfig, out: Path, *, resume: boo
         wording=(config.kind, kept.text),
     )
     cost = Cost(float(sum(each.operations for each in tried)), sum(each.seconds for each in tried))
-    return TrainResult(config.steps, {"dev_accuracy": kept.accuracy, "dev_loss": kept.loss}, True, 0, cost)
+    return TrainResult(config.steps, {"dev_accuracy": kept.accuracy, "dev_loss": kept.loss}, True, 0, 0, cost)
 
 
 @final
