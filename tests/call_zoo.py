@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone, HFBackbone
+from rmas.conversation import Slot
 from rmas.engine import Read, Row, Sampling, speak
 from rmas.engine import decode as decode_module
 from rmas.pattern import Edge
-from rmas.prompt import Question, Slot
+from rmas.prompt import Question
 from rmas.settings import ToolConfig
 from rmas.system import System
 from rmas.tools import TOOLS, Result, Toolbox

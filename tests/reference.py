@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rmas.conversation import Slot
 from rmas.pattern import Edge
-from rmas.prompt import Question, Slot
+from rmas.prompt import Question
 from rmas.system import System
 
 Inbox = Mapping[str, Tensor]  # source -> the message as the receiver reads it, (M, D)

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from rmas.backbone import tiny_backbone
+from rmas.conversation import Slot
 from rmas.engine import (
     Agent,
     Heads,
@@ -21,7 +22,7 @@ from rmas.engine import (
 from rmas.errors import ConfigError, NumericsError, QuestionError
 from rmas.link import Link, SoftToken
 from rmas.pattern import Edge
-from rmas.prompt import Question, Slot
+from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import load_system
 from zoo import (

@@ -7,9 +7,10 @@ import torch
 
 from rmas.backbone import HFBackbone
 from rmas.checkpoint import save_system
+from rmas.conversation import Slot
 from rmas.engine import Agent, LatentChannel, Sampling, TextChannel, Turn, run, speak
 from rmas.engine.turn import Read
-from rmas.prompt import Question, Slot
+from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import System, load_system
 from zoo import FAMILIES, PATTERNS, QUESTION, QUESTIONS, CountingBackbone, Recorder, backbone, tiny_system, written

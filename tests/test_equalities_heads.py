@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Heads, LatentChannel, read, run
 from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import Memory
 from rmas.system import System
 from zoo import (

@@ -17,6 +17,7 @@ SRC = Path(__file__).parent.parent / "src" / "rmas"
 LEVELS = {
     "canvas": 0,
     "configfile": 0,
+    "conversation": 0,
     "designs": 0,
     "errors": 0,
     "runfolder": 0,
@@ -55,6 +56,7 @@ SIDEWAYS = {
     ("canvas", "errors"),
     ("configfile", "errors"),
     ("configfile", "tomlfile"),
+    ("conversation", "errors"),
     ("runfolder", "configfile"),
     ("runfolder", "errors"),
     ("runfolder", "tomlfile"),

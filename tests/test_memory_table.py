@@ -10,8 +10,8 @@ from docs import memory_table
 from docs.memory_table import MODELS, PRESETS, Model, link_parameters, read_bytes, think_bytes, weight_bytes
 
 from rmas.backbone import HFBackbone, tiny_backbone
+from rmas.conversation import Prompt, Slot
 from rmas.engine import Agent, Heads, read, rollout
-from rmas.prompt import Prompt, Slot
 
 PAGE = Path(__file__).parent.parent / "docs" / "training.md"
 HEAD, BODY, M = 100, 25, 4  # a hybrid reads in chunks of 64: 125 to 128 positions

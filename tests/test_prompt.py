@@ -6,10 +6,11 @@ import pytest
 
 from rmas.backbone import TextTokenizer
 from rmas.backbone.tiny import _byte_tokenizer
+from rmas.conversation import Prompt, Slot
 from rmas.errors import PromptError, QuestionError
 from rmas.packs import load_pack
 from rmas.pattern import known_patterns, load_pattern
-from rmas.prompt import KINDS, Kind, Prompt, PromptPack, Question, Slot
+from rmas.prompt import KINDS, Kind, PromptPack, Question
 from zoo import backbone
 
 # Stand-ins for the templates of real families, spelled with the tiny tokenizer's special tokens where it matters.

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from rmas.conversation import Prompt, Slot
 from rmas.errors import PromptError
 from rmas.packs import load_pack
-from rmas.prompt import KINDS, Prompt, PromptPack, Question, Slot
+from rmas.prompt import KINDS, PromptPack, Question
 from zoo import backbone
 
 TOKENIZER = backbone("llama").tokenizer

@@ -12,10 +12,11 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from rmas.backbone import TextTokenizer
+from rmas.conversation import Prompt, Slot
 from rmas.engine import Heads, LatentChannel, run
 from rmas.errors import PromptError
 from rmas.packs import load_pack
-from rmas.prompt import Prompt, PromptPack, Question, Slot
+from rmas.prompt import PromptPack, Question
 from rmas.spec import load_spec
 from test_prompt import TEMPLATES, spelled
 from zoo import assert_same_turns, greedily, latent_run, tiny_system

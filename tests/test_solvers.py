@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from rmas import solvers
+from rmas.conversation import Slot
 from rmas.errors import ConfigError, QuestionError
-from rmas.prompt import Question, Slot
+from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Solver
 from rmas.solvers import SOLVERS, LatentKVSolver, RecursiveSolver, find_solver, open_solver, solver_spec

@@ -10,9 +10,9 @@ from call_zoo import PAIR, begin_all, longhand_of
 from cli_runner import refusal, rmas
 from native_zoo import NATIVE, asked, call, native_backbone, native_box
 from rmas.backbone import TINY
+from rmas.conversation import Slot
 from rmas.errors import ConfigError, PromptError
 from rmas.packs import load_pack
-from rmas.prompt import Slot
 from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solvers import RecursiveSolver
 from rmas.spec import load_spec

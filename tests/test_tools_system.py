@@ -10,10 +10,11 @@ import pytest
 from call_zoo import PAIR, TAGS, begin_all, box_of, longhand_of
 from cli_runner import refusal, rmas
 from rmas.checkpoint import save_system
+from rmas.conversation import Slot
 from rmas.errors import ConfigError, PromptError, QuestionError, ToolError
 from rmas.packs import PACKS, load_pack
 from rmas.pattern import load_pattern
-from rmas.prompt import KINDS, TOLD, Slot
+from rmas.prompt import KINDS, TOLD
 from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solver import Answer
 from rmas.solvers import SOLVERS, RecursiveSolver, open_solver, solver_spec, solver_tools

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
 from rmas.backbone import add_adapter
+from rmas.conversation import Slot
 from rmas.engine import LastTurn, LatentChannel, run
-from rmas.prompt import Slot
 from rmas.solvers import open_solver
 from rmas.spec import load_spec
 from rmas.system import System, load_system

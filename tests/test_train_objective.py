@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy
 
 from rmas.backbone import TINY, HFBackbone
 from rmas.backbone.tiny import _byte_tokenizer, new_backbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Channel, ConstantChannel, Heads, LastTurn, LatentChannel, run, teacher_force
 from rmas.errors import ConfigError, QuestionError
 from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import MEMORIES, Memory
 from rmas.system import System
 from rmas.train.data import Example

@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from rmas.backbone import add_adapter
+from rmas.conversation import Prompt, Slot
 from rmas.engine import Heads, Inbox, Sampling, TextChannel, Thought, run
 from rmas.engine.turn import Agent
 from rmas.errors import CheckpointError, ConfigError, QuestionError
-from rmas.prompt import Prompt, Slot
 from rmas.solvers import open_solver
 from rmas.spec import load_spec
 from rmas.system import System, load_system

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import TINY, Backbone, HFBackbone, State, tiny_backbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, LastTurn, LatentChannel, Row, Sampling, run, speak
 from rmas.engine.channel import Thought
 from rmas.engine.turn import Inbox, Payload
 from rmas.packs import load_pack
 from rmas.pattern import Pattern, known_patterns, load_pattern
-from rmas.prompt import KINDS, Prompt, PromptPack, Question, RoleText, Section
+from rmas.prompt import KINDS, PromptPack, Question, RoleText, Section
 from rmas.sources import parse_source
 from rmas.spec import RoleSpec, SystemSpec
 from rmas.system import System

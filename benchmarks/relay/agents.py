@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from benchmarks.relay.task import ALPHABET, GO, ROLES, Relay, spell, told
 from rmas.backbone import HFBackbone, new_backbone
+from rmas.conversation import Slot
 from rmas.packs import load_pack
-from rmas.prompt import PromptPack, Question, Slot
+from rmas.prompt import PromptPack, Question
 
 PATTERN = "sequential"
 PROMPTS = Path(__file__).parent / "prompts.toml"

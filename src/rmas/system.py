@@ -27,12 +27,13 @@ from rmas.backbone import (
     tiny_backbone,
 )
 from rmas.checkpoint import digest, load_links
+from rmas.conversation import Prompt
 from rmas.designs import check_start
 from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError, unknown
 from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
 from rmas.spec import RoleSpec, SystemSpec, load_spec

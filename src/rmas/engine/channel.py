@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
+from rmas.conversation import Prompt
 from rmas.engine.decode import Row, speak
 from rmas.engine.trace import Call
 from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, num_positions, read, recomputed, rollout
-from rmas.prompt import Prompt
 from rmas.settings import Sampling, require_latent_steps
 
 

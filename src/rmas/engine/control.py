@@ -19,10 +19,10 @@ import torch
 from torch import Generator, Tensor
 
 from rmas.backbone import Backbone
+from rmas.conversation import Prompt
 from rmas.engine.channel import Around, Thought
 from rmas.engine.turn import Agent, Heads, Inbox, Payload
 from rmas.errors import ConfigError
-from rmas.prompt import Prompt
 from rmas.settings import Control, Sampling, check_control
 
 

@@ -9,12 +9,13 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from rmas.conversation import Prompt
 from rmas.engine.channel import Channel, Thought
 from rmas.engine.trace import Call, Trace, Turn, Verb
 from rmas.engine.turn import Agent, Heads, Inbox, Payload, Read, read
 from rmas.errors import ConfigError, NumericsError, QuestionError
 from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import Memory
 
 T = TypeVar("T")

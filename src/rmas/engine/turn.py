@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone, State
+from rmas.conversation import Prompt, Segment, Slot
 from rmas.errors import NumericsError, QuestionError
-from rmas.prompt import Prompt, Segment, Slot
 from rmas.tools import Toolbox
 
 Payload = Sequence[Tensor] | Tensor

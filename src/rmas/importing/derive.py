@@ -4,9 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import final
 
+from rmas.conversation import Slot
 from rmas.errors import PromptError
 from rmas.importing.builders import Builder
-from rmas.prompt import FUNCTION, PromptPack, Question, Slot
+from rmas.prompt import FUNCTION, PromptPack, Question
 
 _MARKER = re.compile(r"<<[A-Z_]+_SLOT>>")
 _BORDER = "\ue100"  # between system text and user text

@@ -14,9 +14,10 @@ from typing import final
 import torch
 
 from rmas.backbone import State
+from rmas.conversation import Prompt
 from rmas.engine import Agent, LastTurn, Log, Read, check_finite, num_positions, splice
 from rmas.errors import ConfigError, QuestionError
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, solve_by_length
 from rmas.solvers.kind import Kind, Load

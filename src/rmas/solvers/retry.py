@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from rmas.backbone import HFBackbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Turn, read, speak
 from rmas.packs import Retry
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import Sampling
 from rmas.solver import Answer
 

@@ -22,9 +22,9 @@ from torch.func import functional_call
 from torch.nn.functional import cosine_similarity
 
 from rmas.backbone import Backbone, HFBackbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, Inbox, LatentChannel, Payload, Thought
 from rmas.errors import CheckpointError, ConfigError
-from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import OuterConfig, Report, resolved
 from rmas.train.data import Example, load_examples, split_examples

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, Inbox, Payload, Thought
-from rmas.prompt import Prompt
 
 
 @final

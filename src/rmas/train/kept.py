@@ -12,8 +12,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from rmas.conversation import Prompt
 from rmas.engine import Heads, LatentChannel
-from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import Report
 from rmas.train.data import Example, batches_of

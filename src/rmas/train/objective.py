@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
+from rmas.conversation import Prompt
 from rmas.engine import (
     Agent,
     Channel,
@@ -33,7 +34,6 @@ from rmas.engine import (
     target_states,
 )
 from rmas.errors import ConfigError, QuestionError
-from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import LoopConfig
 from rmas.train.data import Example

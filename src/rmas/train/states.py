@@ -20,9 +20,9 @@ import torch
 
 from rmas.alignment import fingerprint
 from rmas.backbone import HFBackbone
+from rmas.conversation import Slot
 from rmas.errors import ConfigError
 from rmas.link import SoftToken
-from rmas.prompt import Slot
 from rmas.system import System
 from rmas.train.config import Report
 from rmas.train.data import Example

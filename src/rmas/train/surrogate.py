@@ -8,10 +8,11 @@ from torch import Tensor
 
 from rmas.alignment import shared_rows
 from rmas.backbone import HFBackbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent
 from rmas.link import Affine, SoftToken, fit_affine
 from rmas.pattern import Edge, Pattern
-from rmas.prompt import Prompt, Question
+from rmas.prompt import Question
 from rmas.settings import Memory
 from rmas.system import System
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
+from rmas.conversation import Prompt
 from rmas.engine import Agent, Heads, Inbox, LastTurn, Payload, Row, TextChannel, Thought, run
 from rmas.errors import CheckpointError
-from rmas.prompt import Prompt
 from rmas.system import System
 from rmas.train.config import Report
 from rmas.train.data import Example, batches_of
