@@ -13,8 +13,8 @@ from torch import Tensor
 from rmas.checkpoint import LINKS, MANIFEST, digest, load_links, save_system
 from rmas.errors import CheckpointError
 from rmas.prompt import KINDS
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from zoo import snapshot
 
 PATTERN = """schedule = [["asker"], ["teller"]]

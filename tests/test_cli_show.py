@@ -10,8 +10,8 @@ from cli_runner import refusal, rmas
 from rmas.link import count_parameters
 from rmas.pattern import known_patterns, load_pattern
 from rmas.sources import MODELS
-from rmas.spec import known_systems, load_spec
 from rmas.system import load_system
+from rmas.systemfile import known_systems, load_spec
 
 
 def _json(*arguments: str, cache: Path | None = None) -> dict[str, Any]:

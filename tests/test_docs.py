@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from rmas import Question, RecursiveSolver, load_system
 from rmas.cli import app
 from rmas.pattern import load_pattern
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -17,8 +17,8 @@ from rmas.errors import CheckpointError, ConfigError, RmasError, SourceError
 from rmas.publish import publish
 from rmas.sources import fetch_bundle, hub_name, pinned
 from rmas.sources.bundles import HubName
-from rmas.spec import find_system, load_spec
 from rmas.system import load_system
+from rmas.systemfile import find_system, load_spec
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),

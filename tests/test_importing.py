@@ -15,7 +15,7 @@ from rmas.importing.derive import sections_of, spelled
 from rmas.packs import load_pack, with_later_kinds
 from rmas.pattern import load_pattern
 from rmas.prompt import Question
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from rmas.tools import Sandbox, find_sandbox
 from their_prompts import NOTES, PROMPTS
 

@@ -36,6 +36,7 @@ LEVELS = {
     "graph": 2,
     "importing": 2,
     "spec": 2,
+    "systemfile": 2,
     "alignment": 3,
     "system": 3,
     "checkpoint": 3,
@@ -70,6 +71,7 @@ SIDEWAYS = {
     ("system", "alignment"),
     ("checkpoint", "alignment"),
     ("solvers", "solver"),
+    ("systemfile", "spec"),
     ("__main__", "__init__"),
 }
 # Downwards, and still not wanted: the command line joins the two.
@@ -88,9 +90,11 @@ LIGHT = {
     "wholefile": HEAVY,
     "pattern": ML,
     "packs": ML,
+    "conversation": ML,
     "prompt": ML,
     "sources": ML,
     "spec": ML,
+    "systemfile": ML,
     "tools": ML,
     "eval.task": ML,
     "eval.grade": ML,

@@ -8,8 +8,8 @@ from rmas.errors import PromptError
 from rmas.packs import PACKS, known_packs, load_pack
 from rmas.pattern import known_patterns, load_pattern
 from rmas.prompt import KINDS, PromptPack
-from rmas.spec import load_spec
 from rmas.system import load_system
+from rmas.systemfile import load_spec
 
 ROLE = """[roles.solver]
 system = "You solve."

@@ -17,7 +17,7 @@ from rmas.engine import Heads, LatentChannel, run
 from rmas.errors import PromptError
 from rmas.packs import load_pack
 from rmas.prompt import PromptPack, Question
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from test_prompt import TEMPLATES, spelled
 from zoo import assert_same_turns, greedily, latent_run, tiny_system
 

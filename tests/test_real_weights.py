@@ -17,8 +17,8 @@ from rmas.prompt import Kind, Question
 from rmas.settings import RunConfig, ToolConfig
 from rmas.solvers import RecursiveSolver
 from rmas.sources import MODELS, parse_source
-from rmas.spec import load_spec
 from rmas.system import System, open_backbone, start_links
+from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools
 
 pytestmark = [pytest.mark.weights, pytest.mark.enable_socket]

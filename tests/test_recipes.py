@@ -6,7 +6,7 @@ import pytest
 from benchmarks.trained.recipe import HERE, stages
 
 from rmas.configfile import load_config
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from rmas.train.config import OuterConfig, resolved
 
 NO_MATTER = {"constants", "dev_batch", "keep_heads"}  # where the same lies now; what no result depends on

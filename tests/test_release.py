@@ -24,8 +24,8 @@ from rmas.release import RELEASED, Recipe, convert, export
 from rmas.release.layout import LinkFile, inner_file, outer_files
 from rmas.release.table import ALIASES, KEYS, TYPES
 from rmas.release.weights import read_link
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from zoo import EXACT, RELAXED, Recorder, assert_close, greedily
 
 ASKED = Asked(text="Plan 3 steps: what is 30 + 12?")

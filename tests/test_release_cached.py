@@ -12,7 +12,7 @@ from fake_hub import FakeHub
 from release_zoo import write_release
 from rmas.errors import ConfigError, SourceError
 from rmas.release import RELEASED, system_name
-from rmas.spec import find_system, load_spec
+from rmas.systemfile import find_system, load_spec
 from test_hub_bundles import hub as hub  # a fixture
 from test_release_hub import publish
 

@@ -12,8 +12,9 @@ from rmas.pattern import load_pattern
 from rmas.prompt import KINDS, Question
 from rmas.settings import Sampling
 from rmas.solvers import RecursiveSolver
-from rmas.spec import SystemSpec, load_spec
+from rmas.spec import SystemSpec
 from rmas.system import System
+from rmas.systemfile import load_spec
 from zoo import tiny_system
 
 RETRY = Retry(unless="\\boxed{", lead="\nSo \\boxed{", tokens=3)

@@ -15,7 +15,7 @@ from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Solver
 from rmas.solvers import SOLVERS, LatentKVSolver, RecursiveSolver, find_solver, open_solver, solver_spec
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from zoo import QUESTION, QUESTIONS, M, tiny_system
 
 ONE_MODEL = """

@@ -10,8 +10,9 @@ from rmas.designs import LINKS, SOFT_TOKEN, STARTS
 from rmas.errors import BackboneError, ConfigError, PatternError, PromptError, RmasError, unknown
 from rmas.packs import PACKS
 from rmas.pattern import Edge, load_pattern
-from rmas.spec import SystemSpec, known_systems, load_spec
+from rmas.spec import SystemSpec
 from rmas.system import load_system
+from rmas.systemfile import known_systems, load_spec
 
 ROLES = """[roles.expert]
 backbone = "tiny:llama"
@@ -265,7 +266,7 @@ def test_a_role_whose_name_torch_takes_is_refused_before_any_weight(tmp_path: Pa
 def test_an_unknown_design_is_refused_without_loading_torch(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(with_line('outer = "mlp_rez"'), encoding="utf-8")
     script = (
-        "import sys\nfrom rmas.errors import ConfigError\nfrom rmas.spec import load_spec\n"
+        "import sys\nfrom rmas.errors import ConfigError\nfrom rmas.systemfile import load_spec\n"
         "try:\n    load_spec(sys.argv[1])\nexcept ConfigError:\n    sys.exit('torch' in sys.modules)\nsys.exit(2)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "mine.toml")], check=False)

@@ -15,10 +15,10 @@ from rmas.eval.paired import mcnemar
 from rmas.eval.record import SAMPLES, pack_records
 from rmas.eval.run import evaluate_into
 from rmas.eval.tables import NOTHING
-from rmas.spec import SYSTEMS, load_spec
 from rmas.suite import compare as compare_module
 from rmas.suite.config import load_suite
 from rmas.suite.overview import write_overview
+from rmas.systemfile import SYSTEMS, load_spec
 from rmas.train.config import AgentConfig
 from suite_zoo import GYM, LESSONS, SOLVER, TASKS, adders, run, suite_of
 

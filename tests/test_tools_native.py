@@ -15,8 +15,8 @@ from rmas.errors import ConfigError, PromptError
 from rmas.packs import load_pack
 from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solvers import RecursiveSolver
-from rmas.spec import load_spec
 from rmas.system import System, Writing
+from rmas.systemfile import load_spec
 from zoo import QUESTIONS, tiny_system
 
 OWN = sorted(NATIVE)

@@ -19,8 +19,8 @@ from rmas.packs import load_pack
 from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solver import Answer
 from rmas.solvers import RecursiveSolver, solver_spec, solver_tools
-from rmas.spec import load_spec
 from rmas.system import System, Writing, load_system
+from rmas.systemfile import load_spec
 from rmas.tools import Toolbox
 from zoo import FAMILIES, QUESTIONS, Recorder, backbone, tiny_system, written
 

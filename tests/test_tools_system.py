@@ -18,8 +18,8 @@ from rmas.prompt import KINDS, TOLD
 from rmas.settings import RunConfig, Sampling, ToolConfig
 from rmas.solver import Answer
 from rmas.solvers import SOLVERS, RecursiveSolver, open_solver, solver_spec, solver_tools
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools, told_tools
 from zoo import FAMILIES, PATTERNS, QUESTIONS, backbone, tiny_system
 

@@ -16,8 +16,8 @@ from rmas.engine import LatentChannel
 from rmas.errors import BackboneError, ConfigError
 from rmas.prompt import Question
 from rmas.solvers import open_solver
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
 from rmas.train.journal import read_log

@@ -12,7 +12,7 @@ import pytest
 from rmas.errors import CheckpointError
 from rmas.graph import draw
 from rmas.pattern import load_pattern
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from rmas.train.card import CARD, card_text, write_card
 from rmas.train.config import InnerConfig, OuterConfig
 from rmas.train.facts import AgentFacts, CardFacts, EdgeFacts, TrainingFacts, gather, gather_training

@@ -13,8 +13,8 @@ from rmas.backbone import add_adapter
 from rmas.conversation import Slot
 from rmas.engine import LastTurn, LatentChannel, run
 from rmas.solvers import open_solver
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
 from rmas.train.heard import HeardChannel

@@ -15,8 +15,8 @@ from rmas.engine import Heads, Inbox, Sampling, TextChannel, Thought, run
 from rmas.engine.turn import Agent
 from rmas.errors import CheckpointError, ConfigError, QuestionError
 from rmas.solvers import open_solver
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
 from rmas.train.journal import read_log

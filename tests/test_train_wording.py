@@ -13,8 +13,8 @@ from cli_runner import rmas
 from rmas.errors import CheckpointError, ConfigError
 from rmas.prompt import Question
 from rmas.solvers import open_solver
-from rmas.spec import load_spec
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.train import textual, wording
 from rmas.train.config import PromptConfig
 from rmas.train.textual import Answered, propose

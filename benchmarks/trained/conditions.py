@@ -13,8 +13,8 @@ from platformdirs import user_cache_path
 
 from rmas.checkpoint import load_links
 from rmas.engine import Channel, Controlled, LatentChannel, Sampling, TextChannel
-from rmas.spec import load_spec
 from rmas.system import System, load_system, start_links
+from rmas.systemfile import load_spec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from rmas.checkpoint import MANIFEST, read_links, read_manifest
 from rmas.errors import CheckpointError, ConfigError
 from rmas.sources import HubName, bundle_files, check_contained, foreign_files, hub_name, hub_refusals
-from rmas.spec import SystemSpec, load_spec
+from rmas.spec import SystemSpec
+from rmas.systemfile import load_spec
 from rmas.train.card import CARD, PLACE, card_text
 from rmas.train.facts import gather
 

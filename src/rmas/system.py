@@ -36,7 +36,8 @@ from rmas.pattern import Edge, Pattern
 from rmas.prompt import Question
 from rmas.settings import Memory
 from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
-from rmas.spec import RoleSpec, SystemSpec, load_spec
+from rmas.spec import RoleSpec, SystemSpec
+from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, told_tools
 
 

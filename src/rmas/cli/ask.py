@@ -75,7 +75,7 @@ def ask(
     """Ask a system a question and print its answer."""
     from rmas.prompt import Question
     from rmas.settings import RunConfig, Sampling
-    from rmas.spec import load_spec
+    from rmas.systemfile import load_spec
 
     folder = cache_folder(cache)
     system = named(system, folder)

@@ -40,7 +40,7 @@ def demo(
     cache: CacheOption = None,
 ) -> None:
     """Answer three questions with a system, its agents thinking in latents and, to compare, in text."""
-    from rmas.spec import load_spec
+    from rmas.systemfile import load_spec
 
     budget, folder = Budget(), cache_folder(cache)
     system = named(system, folder)

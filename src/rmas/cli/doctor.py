@@ -62,7 +62,7 @@ def _free(folder: Path) -> int:
 
 def _systems(folder: Path, chosen: Path | None, memory: int | None) -> list[dict[str, Any]]:
     from rmas.cli.facts import system_facts
-    from rmas.spec import known_systems, load_spec
+    from rmas.systemfile import known_systems, load_spec
 
     option = "" if chosen is None else f" --cache {chosen}"
     rows = []

@@ -28,7 +28,7 @@ def fetch(
     cache: CacheOption = None,
 ) -> None:
     """Get the weights that a system lacks, unpack them, and start its links."""
-    from rmas.spec import load_spec
+    from rmas.systemfile import load_spec
 
     folder = cache_folder(cache)
     system = named(system, folder)
@@ -55,7 +55,7 @@ def fetch(
 
 def named(system: str, cache: Path) -> str:
     """A system's name as the library takes it: `released/NAME` is converted, once, and becomes its bundle's folder."""
-    from rmas.spec import RELEASED_PREFIX
+    from rmas.systemfile import RELEASED_PREFIX
 
     if not system.startswith(RELEASED_PREFIX):
         return system

@@ -31,7 +31,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a pattern's graph, or a system's models, links and memory."""
-    from rmas.spec import load_spec
+    from rmas.systemfile import load_spec
 
     subject = named(subject, cache_folder(cache))
     pattern = _pattern(subject)
@@ -50,7 +50,7 @@ def _pattern(subject: str) -> "Pattern | None":
     """The pattern that `subject` names; None for a system."""
     from rmas.pattern import known_patterns, load_pattern
     from rmas.sources import hub_name
-    from rmas.spec import known_systems
+    from rmas.systemfile import known_systems
     from rmas.tomlfile import read_toml
 
     if subject in known_systems() or Path(subject).is_dir() or hub_name(subject) is not None:

@@ -105,7 +105,7 @@ def _train(
 ) -> None:
     """What every verb does; `diagnose` measures instead."""
     from rmas.configfile import load_config
-    from rmas.spec import load_spec
+    from rmas.systemfile import load_spec
     from rmas.train.config import OuterConfig, resolved
 
     stage = STAGES[name]

@@ -16,7 +16,7 @@ from rmas.release.convert import Recipe, convert
 from rmas.release.table import Released, find_released
 from rmas.sources import HubName, Progress, UnreachableError, commit_of, silent
 from rmas.sources.disk import only_writer, scratch_folder
-from rmas.spec import RELEASED_PREFIX
+from rmas.systemfile import RELEASED_PREFIX
 
 _log = logging.getLogger(__name__)
 

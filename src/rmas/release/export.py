@@ -19,8 +19,9 @@ from rmas.release.layout import INNER, OUTER, TYPE
 from rmas.release.table import KEYS, TASKS, type_of
 from rmas.release.weights import to_release
 from rmas.sources import Progress, ensure_room, silent
-from rmas.spec import SystemSpec, load_spec
+from rmas.spec import SystemSpec
 from rmas.system import prepare
+from rmas.systemfile import load_spec
 
 _LEFT_OUT = ("*.pt", "adapter_*", INNER, "README.md", ".*")  # of a model's folder: not the model
 

@@ -24,8 +24,9 @@ from rmas.solvers.kind import Kind, Load, Open, Variant, as_it_is
 from rmas.solvers.latent_kv import LatentKVSolver
 from rmas.solvers.recursive import RecursiveSolver
 from rmas.sources import Progress, silent
-from rmas.spec import SystemSpec, load_spec
+from rmas.spec import SystemSpec
 from rmas.system import load_system
+from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools
 
 __all__ = [

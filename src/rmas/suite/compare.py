@@ -20,7 +20,6 @@ from rmas.eval.run import Report, evaluate_into
 from rmas.eval.task import Sample, asked, find_task, keys_of, load_samples
 from rmas.runfolder import CONFIG, claim_folder, has_begun
 from rmas.sources import Progress, silent
-from rmas.spec import load_spec
 from rmas.suite.cell import open_cell, tools_of
 from rmas.suite.config import Cell, Suite, bundle_of, trainings_of
 from rmas.suite.standing import (
@@ -35,6 +34,7 @@ from rmas.suite.standing import (
 )
 from rmas.suite.training import Training
 from rmas.system import load_system
+from rmas.systemfile import load_spec
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
 from rmas.train.data import load_examples

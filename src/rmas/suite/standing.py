@@ -13,10 +13,10 @@ from rmas.eval.config import FREE, EvalConfig
 from rmas.eval.grade import GRADING
 from rmas.eval.record import SUMMARY
 from rmas.runfolder import check_config, has_begun
-from rmas.spec import load_spec
 from rmas.suite.cell import system_of
 from rmas.suite.config import Cell, Suite, bundle_of
 from rmas.suite.training import Training
+from rmas.systemfile import load_spec
 from rmas.train.config import FREE as TRAINING_FREE
 
 TRAINED = "trained.json"

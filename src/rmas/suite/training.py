@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_type_hints
 from rmas.configfile import fit_in
 from rmas.errors import ConfigError, RmasError, unknown
 from rmas.eval.config import EvalConfig
-from rmas.spec import load_spec
+from rmas.systemfile import load_spec
 from rmas.tomlfile import TomlFile, read_toml
 from rmas.train.config import AgentConfig, OuterConfig
 from rmas.train.config import resolved as resolved_training
