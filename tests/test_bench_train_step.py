@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rmas.prompt import Question
 from rmas.train.data import Example
-from rmas.train.outer import Stage
+from rmas.train.objective import Stage
 from zoo import assert_close, tiny_system
 
 STAGE = Stage(rounds=2, latent_steps=2)

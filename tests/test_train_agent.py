@@ -79,9 +79,7 @@ def test_a_batch_has_the_gradients_of_the_plain_way(tmp_path: Path, family: str,
         for parameter in parameters.values():  # an adapter starts where half of its gradients are zero
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw)
     expected = plain_gradients(system, parameters)
-    unroll(
-        system, EXAMPLES, rounds=1, channel=LatentChannel(latent_steps=0), share_heads=False
-    ).nll_RB.mean().backward()
+    unroll(system, EXAMPLES, rounds=1, channel=LatentChannel(latent_steps=0), graded=True).nll_RB.mean().backward()
     assert any(gradient.abs().max() > 1e-3 for gradient in expected.values())
     for name, parameter in parameters.items():
         assert parameter.grad is not None, name

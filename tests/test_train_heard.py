@@ -33,10 +33,11 @@ def latent(folder: Path, **changes: Any) -> AgentConfig:
     return config(folder, **{"channel": "latent", "rounds": ROUNDS, **changes})
 
 
-def tuned_team(folder: Path) -> tuple[System, Mapping[str, torch.nn.Parameter]]:
-    """A team whose answerer has an adapter that does something, and its numbers."""
+def tuned_team(folder: Path, *, shared: bool = False) -> tuple[System, Mapping[str, torch.nn.Parameter]]:
+    """A team whose answerer (or whose model) has an adapter that does something, and its numbers."""
     system = team(folder)
-    system.set_apart("toolcaller")
+    if not shared:
+        system.set_apart("toolcaller")
     parameters = add_adapter(system.backbones["toolcaller"], rank=4, alpha=8, seed=0)
     draw = torch.Generator().manual_seed(1)
     for parameter in parameters.values():
@@ -70,7 +71,7 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
     plain = plain_nll(system)
     expected = torch.autograd.grad(plain.mean(), list(parameters.values()))
     channel = HeardChannel(system.channel(STEPS))
-    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, share_heads=False)
+    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, graded=True)
     assert torch.allclose(done.nll_RB[-1], plain, rtol=1e-6)
     done.nll_RB[-1].mean().backward()
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3
@@ -80,13 +81,16 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
     assert all(parameter.grad is None for parameter in system.parameters())  # the links
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("checkpointed", [False, True])
-def test_with_links_that_train_gradients_go_through_all_that_is_thought(tmp_path: Path, checkpointed: bool) -> None:
-    system, adapter = tuned_team(tmp_path)
+def test_where_more_trains_gradients_go_through_all_that_is_thought(
+    tmp_path: Path, checkpointed: bool, shared: bool
+) -> None:
+    system, adapter = tuned_team(tmp_path, shared=shared)
     parameters = [*adapter.values(), *trainable(system, train_inner=False).values()]
     expected = torch.autograd.grad(plain_nll(system, graded=True).mean(), parameters)
-    channel = HeardChannel(system.channel(STEPS, checkpointed=checkpointed), learner="toolcaller")
-    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, share_heads=False)
+    channel = system.channel(STEPS, checkpointed=checkpointed)
+    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, graded=True)
     done.nll_RB[-1].mean().backward()
     assert all(float(gradient.abs().max()) > 1e-6 for gradient in expected[len(adapter) :])
     for parameter, gradient in zip(parameters, expected, strict=True):
@@ -134,7 +138,7 @@ def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) ->
     assert again.notes == ()  # these are the weights that the manifest tells of
     assert all(torch.equal(tensor, links[name]) for name, tensor in again.state_dict().items())
     found, expected = (
-        unroll(each, EXAMPLES, rounds=ROUNDS, channel=each.channel(STEPS), share_heads=False).nll_RB[-1]
+        unroll(each, EXAMPLES, rounds=ROUNDS, channel=each.channel(STEPS), graded=True).nll_RB[-1]
         for each in (again, system)
     )
     assert torch.allclose(found, expected, atol=1e-6)
@@ -144,6 +148,32 @@ def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) ->
     )
     assert after != before
     assert "it read 2 rounds of latents" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_model_that_is_shared_trains_wherever_it_is(tmp_path: Path) -> None:
+    system, out = team(tmp_path), tmp_path / "out"
+    settings = latent(tmp_path, shared=True, curriculum=((0, 1, 2), (4, ROUNDS, STEPS)))
+    train_agent(system, settings, out, resume=False, report=quiet)
+    assert system.backbones["reflector"] is system.backbones["toolcaller"]
+    spec = load_spec(str(out))
+    assert [entry.adapter for entry in spec.roles.values()] == [out / "adapter"] * 2
+    again = load_system(spec, cache=tmp_path / "cache", dtype="float64")
+    found, expected = (
+        unroll(each, EXAMPLES, rounds=ROUNDS, channel=each.channel(STEPS), graded=True).nll_RB[-1]
+        for each in (again, system)
+    )
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert "thought as every agent that has the model" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_curriculum_is_what_its_steps_unroll(tmp_path: Path) -> None:
+    losses, steps = [], team(tmp_path).spec.latent_steps
+    for name, changes in (("plain", {"rounds": 1}), ("curriculum", {"curriculum": ((0, 1, steps), (2, ROUNDS, 2))})):
+        settings = latent(tmp_path, **{"steps": 3, "dev": 0, **changes})
+        train_agent(team(tmp_path), settings, tmp_path / name, resume=False, report=quiet)
+        losses.append([line["loss"] for line in read_log(tmp_path / name) if line["event"] == "step"])
+    assert losses[0][:2] == losses[1][:2]
+    assert losses[0][2] != losses[1][2]
 
 
 def test_all_weights_can_be_trained_behind_latents(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
     plain = torch.stack([plain_nll(system, told, number) for number in range(len(EXAMPLES))])
     expected = torch.autograd.grad(plain.mean(), list(parameters.values()))
-    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=told.of(EXAMPLES), share_heads=False)
+    done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=told.of(EXAMPLES), graded=True)
     assert torch.allclose(done.nll_RB[-1], plain, rtol=1e-6)
     done.nll_RB[-1].mean().backward()
     assert max(float(gradient.abs().max()) for gradient in expected) > 1e-3
@@ -162,7 +162,7 @@ def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) ->
     told = Told(TextChannel(sampling=SAMPLING), out / "messages-0.jsonl")
     told.write(team(tmp_path / "fresh"), EXAMPLES, rounds=ROUNDS, batch_size=4, report=quiet)
     found, expected = (
-        unroll(each, EXAMPLES, rounds=ROUNDS, channel=told.of(EXAMPLES), share_heads=False).nll_RB[-1]
+        unroll(each, EXAMPLES, rounds=ROUNDS, channel=told.of(EXAMPLES), graded=True).nll_RB[-1]
         for each in (again, system)
     )
     assert torch.allclose(found, expected, atol=1e-6)
@@ -199,6 +199,9 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"channel": "latent", "message_tokens": 4}, "message_tokens is 4, expected .* in text"),
         ({"channel": "latent", "rounds": 0}, "channel is latent, expected text, or rounds of 1 or more"),
         ({"links_lr": 1e-3}, "links_lr is 0.001, expected a number above 0, beside channel latent"),
+        ({"shared": True}, "shared is True, expected false, or channel latent"),
+        ({"curriculum": ((0, 1, 2),)}, "curriculum is .*, expected none, or channel latent"),
+        ({"channel": "latent", "curriculum": ((3, 1, 2), (1, 1, 2))}, "curriculum is .*, expected rows of"),
         ({"channel": "latent", "links_lr": 0.0}, "links_lr is 0.0, expected a number above 0"),
         ({"channel": "smoke"}, "unknown channel 'smoke'"),
     ],

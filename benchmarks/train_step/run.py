@@ -29,8 +29,8 @@ from rmas.engine.turn import splice
 from rmas.prompt import Question
 from rmas.system import System, load_system
 from rmas.train.data import Example
-from rmas.train.objective import answer_ids, outer_loss
-from rmas.train.outer import Stage, trainable
+from rmas.train.objective import Stage, answer_ids, outer_loss
+from rmas.train.outer import trainable
 
 WORDS = "A train with {n} wagons leaves at noon; each wagon holds {n} crates of tools, seeds, paper and lamps. "
 SOLUTION = (

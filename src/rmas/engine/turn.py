@@ -41,15 +41,16 @@ class Read(NamedTuple):
 
 
 class Heads:
-    """The states of the prompts' heads, read once per run and role, without gradient: nothing before them trains.
+    """The states of the prompts' heads, read once per run and role; without gradient where no model trains.
 
     What the heads of a batch begin with alike is read once for all rows. A recomputing reader gets a state of its
     own kind: what follows a cache could not be recomputed. `room`: the most positions that any turn takes after
-    reading its prompt; None where nobody knows, and families with a sliding window then share less.
+    reading its prompt; None where nobody knows, and families with a sliding window then share less. `graded`: some of
+    the models train, so that heads have a gradient of their own.
     """
 
-    def __init__(self, room: int | None = None) -> None:
-        self._room = room
+    def __init__(self, room: int | None = None, *, graded: bool = False) -> None:
+        self._room, self._graded = room, graded
         self._states: dict[tuple[str, bool], tuple[State, bool]] = {}
 
     def state(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, cached: bool = True) -> State | None:
@@ -64,7 +65,7 @@ class Heads:
             return None
         key = (agent.role, cached)
         if key not in self._states:
-            with torch.no_grad():
+            with torch.set_grad_enabled(self._graded and torch.is_grad_enabled()):
                 self._states[key] = self._read(agent.backbone, [prompt.head for prompt in prompts], cached, may_gap)
         state, has_gap = self._states[key]
         return None if has_gap and not may_gap else state

@@ -1,8 +1,8 @@
 """The agent stage, for the baselines: a system's answerer, fine-tuned with the data and the loop that links have.
 
 `lora` trains an adapter beside the frozen model, `full` every weight. The answerer works alone, or with the messages
-of its team in its prompt, as text or as latents; with latents, the outer links may train as well. What comes out is a
-bundle that `rmas ask` loads. Its adapter may be named by any role that has the same model.
+of its team in its prompt, as text or as latents. With latents, the outer links may train as well, and the model
+wherever else a role has it. What comes out is a bundle that `rmas ask` loads.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
 from rmas.train.journal import draw_curves
 from rmas.train.loop import fit
-from rmas.train.objective import Unrolled, backward, unroll
+from rmas.train.objective import Stage, Unrolled, backward, stage_of, unroll
 from rmas.train.outer import trainable
 from rmas.train.run import DevResult, StepResult, num_trained, units
 from rmas.train.team import join_team
@@ -52,7 +52,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     resumed, NumericsError for a loss that is not finite.
     """
     role = system.pattern.answerer
-    if config.channel == "latent":
+    if config.channel == "latent" and not config.shared:
         system.set_apart(role)
     team, backbone = join_team(), system.backbones[role]
     if system.spec.roles[role].adapter is not None:
@@ -66,20 +66,26 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    channel, rounds = _channel(system, config), config.rounds or 1
-    examples = (*split.train, *split.dev)
-    check_read(system, examples, channels=[channel], rounds=rounds, max_new_tokens=config.max_new_tokens)
+    last = Stage(config.rounds or 1, system.spec.latent_steps)
+    stages = [last, *(Stage(*row[1:]) for row in config.curriculum)]
+    check_read(
+        system,
+        (*split.train, *split.dev),
+        channels=[_channel(system, config, stage) for stage in stages],
+        rounds=max(stage.rounds for stage in stages),
+        max_new_tokens=config.max_new_tokens,
+    )
     links = {} if config.links_lr is None else trainable(system, train_inner=False)
     frozen = frozen_digest(system, links, split.train)
     batches = Batches(
         lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
     )
-    told = None
-    if isinstance(channel, TextChannel):
-        told = Told(channel, out / f"messages-{team.rank}.jsonl")
+    told, said = None, _channel(system, config, last)
+    if isinstance(said, TextChannel):
+        told = Told(said, out / f"messages-{team.rank}.jsonl")
         met = [split.train[i] for i in team.met(batches, config.steps)]
         heard = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
-        told.write(system, heard, rounds=rounds, batch_size=config.dev_batch, report=report)
+        told.write(system, heard, rounds=last.rounds, batch_size=config.dev_batch, report=report)
     if config.method == "lora":
         own = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
     else:
@@ -87,13 +93,18 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     parameters = own | links
     rate = (config.links_lr or 0) / config.lr
 
-    def channel_of(examples: Sequence[Example]) -> Channel:
-        return HeardChannel(channel, learner=role if links else None) if told is None else told.of(examples)
+    def channel_of(examples: Sequence[Example], stage: Stage = last) -> Channel:
+        if told is not None:
+            return told.of(examples)
+        channel = _channel(system, config, stage)
+        return channel if config.is_graded else HeardChannel(channel)
 
     def step(number: int) -> StepResult:
+        stage = stage_of(number, config.curriculum, last)
+
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [split.train[i] for i in places]
-            return unroll(system, micro, rounds=rounds, channel=channel_of(micro), share_heads=False)
+            return unroll(system, micro, rounds=stage.rounds, channel=channel_of(micro, stage), graded=True)
 
         return backward(team.share(batches[number]), config, unrolled)
 
@@ -101,7 +112,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         figures = measure(
             system,
             split.dev,
-            rounds=rounds,
+            rounds=last.rounds,
             channel_of=channel_of,
             probes=(),
             batch_size=config.dev_batch,
@@ -133,13 +144,12 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     return outcome(result, parameters)
 
 
-def _channel(system: System, config: AgentConfig) -> Channel:
+def _channel(system: System, config: AgentConfig, stage: Stage) -> Channel:
     """In which the team speaks to the answerer: a text is, word for word, what is most likely."""
     if config.is_alone:
         return ALONE
     if config.channel == "latent":
-        checkpointed = config.links_lr is not None and config.checkpointed
-        return system.channel(system.spec.latent_steps, checkpointed=checkpointed)
+        return system.channel(stage.latent_steps, checkpointed=config.is_graded and config.checkpointed)
     return TextChannel(sampling=Sampling(max_new_tokens=config.message_tokens or system.spec.message_tokens))
 
 
@@ -162,7 +172,8 @@ def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> Non
     if config.channel == "latent":
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
-        save_system(system, out, dtype=kept_dtype(config), told=told, roles={role: entry})
+        taught = [name for name, other in system.backbones.items() if other is backbone]
+        save_system(system, out, dtype=kept_dtype(config), told=told, roles=dict.fromkeys(taught, entry))
     else:
         told |= {"solver": "text", "message_tokens": config.message_tokens or system.spec.message_tokens}
         write_files(out, system_files(system.spec, told, {role: entry}))
@@ -179,12 +190,10 @@ def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
         how = f"it read {config.rounds} rounds of messages, which the team had written before"
     else:
         where = "with the latents of its team"
-        links = (
-            "stayed as they were"
-            if config.links_lr is None
-            else f"trained with it, at {config.links_lr:g} of their size"
-        )
-        how = f"it read {config.rounds} rounds of latents through links that {links}"
+        rate = config.links_lr
+        links = "stayed as they were" if rate is None else f"trained with it, at {rate:g} of their size"
+        also = ", and thought as every agent that has the model" if config.shared else ""
+        how = f"it read {config.rounds} rounds of latents through links that {links}{also}"
     return (
         f"# {backbone.name}, fine-tuned {where}\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "

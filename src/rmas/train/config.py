@@ -158,10 +158,7 @@ class OuterConfig(LoopConfig):
         require(0 < self.mixed_until <= 1, "mixed_until", self.mixed_until, "above 0, at most 1")
         require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require_latent_steps(self.latent_steps)
-        starts = [step for step, _, _ in self.curriculum]
-        legal = all(step >= 0 and rounds >= 1 and latent >= 0 for step, rounds, latent in self.curriculum)
-        expected = "rows of (from step, rounds, latent steps) with rising steps, each step and latent steps 0 or more"
-        require(legal and starts == sorted(set(starts)), "curriculum", list(self.curriculum), expected)
+        _require_curriculum(self.curriculum)
         require(0 <= self.earlier_weight < float("inf"), "earlier_weight", self.earlier_weight, "0 or more")
         for name in ("target_cap", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
@@ -182,7 +179,9 @@ class AgentConfig(LoopConfig):
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
-    checkpointed: bool = True  # where links train: turns are thought again in the backward pass, which saves memory
+    shared: bool = False  # the model trains wherever a role has it: behind latents, one adapter for all of them
+    curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
+    checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
     dev_batch: int = 32
@@ -191,6 +190,11 @@ class AgentConfig(LoopConfig):
     @property
     def is_alone(self) -> bool:
         return self.rounds == 0
+
+    @property
+    def is_graded(self) -> bool:
+        """Thoughts have a gradient: more than who answers trains."""
+        return self.links_lr is not None or self.shared
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -206,6 +210,10 @@ class AgentConfig(LoopConfig):
         require(fits, "channel", self.channel, "text, or rounds of 1 or more")
         fits = self.links_lr is None or (0 < self.links_lr < float("inf") and self.channel == "latent")
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
+        require(not self.shared or self.channel == "latent", "shared", self.shared, "false, or channel latent")
+        _require_curriculum(self.curriculum)
+        fits = not self.curriculum or self.channel == "latent"
+        require(fits, "curriculum", list(self.curriculum), "none, or channel latent")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None and self.channel == "text":
             raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")
@@ -277,6 +285,13 @@ def trained_roles(spec: "SystemSpec", wanted: Sequence[str]) -> tuple[str, ...]:
             "Give the roles an inner design, or train the outer links."
         )
     return kept
+
+
+def _require_curriculum(rows: Sequence[tuple[int, int, int]]) -> None:
+    starts = [step for step, _, _ in rows]
+    legal = all(step >= 0 and rounds >= 1 and latent >= 0 for step, rounds, latent in rows)
+    expected = "rows of (from step, rounds, latent steps) with rising steps, each step and latent steps 0 or more"
+    require(legal and starts == sorted(set(starts)), "curriculum", list(rows), expected)
 
 
 def _require_known(kind: str, name: str, known: Sequence[str]) -> None:

@@ -42,6 +42,19 @@ from rmas.train.run import StepResult
 _CHUNK = 64  # rows of logits held at a time
 
 
+class Stage(NamedTuple):
+    """What one step unrolls."""
+
+    rounds: int
+    latent_steps: int
+
+
+def stage_of(step: int, curriculum: Sequence[tuple[int, int, int]], otherwise: Stage) -> Stage:
+    """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, or `otherwise`."""
+    begun = [Stage(rounds, latent) for first, rounds, latent in curriculum if first <= step]
+    return begun[-1] if begun else otherwise
+
+
 class Unrolled(NamedTuple):
     """A run with gradients: nll_RB, and the positions that all its turns read, thought and answered."""
 
@@ -67,11 +80,11 @@ def unroll(
     channel: Channel,
     earlier_weight: float = 0.0,
     heads: Heads | None = None,
-    share_heads: bool = True,
+    graded: bool = False,
 ) -> Unrolled:
     """`outer_loss`, with what it took. `heads`: of the same examples, from an earlier run.
 
-    `share_heads=False`: prompts are read whole and with gradient, for models that train.
+    `graded`: what prompts begin with has a gradient too, for models that train.
     """
     nll: list[Tensor] = []
     positions = 0
@@ -101,8 +114,7 @@ def unroll(
         channel=channel,
         speak=listen,
         early=listen if earlier_weight else None,
-        heads=(heads or Heads(room=room)) if share_heads else None,
-        share_heads=share_heads,
+        heads=heads or Heads(room=room, graded=graded),
     )
     return Unrolled(torch.stack(nll), positions)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import torch
 from safetensors import SafetensorError
@@ -24,16 +24,9 @@ from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import fit
-from rmas.train.objective import Unrolled, backward, forced_channel, unroll
+from rmas.train.objective import Stage, Unrolled, backward, forced_channel, stage_of, unroll
 from rmas.train.run import DevResult, StepResult
 from rmas.train.team import ALONE, Team, join_team
-
-
-class Stage(NamedTuple):
-    """What one step unrolls."""
-
-    rounds: int
-    latent_steps: int
 
 
 def train_outer(system: System, config: OuterConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
@@ -165,10 +158,9 @@ class OuterTrainer:
         )
 
     def stage(self, step: int) -> Stage:
-        """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, else the config's."""
+        """Rounds and latent steps of 0-based `step`."""
         assert self.config.rounds is not None and self.config.latent_steps is not None, "resolved"
-        begun = [Stage(rounds, latent) for first, rounds, latent in self.config.curriculum if first <= step]
-        return begun[-1] if begun else Stage(self.config.rounds, self.config.latent_steps)
+        return stage_of(step, self.config.curriculum, Stage(self.config.rounds, self.config.latent_steps))
 
     @cached_property
     def _room(self) -> int:
