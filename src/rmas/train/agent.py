@@ -8,40 +8,30 @@ wherever else a role has it. What comes out is a bundle that `rmas ask` loads.
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, final
 
 import torch
+from torch import nn
 
-from rmas.backbone import add_adapter, free_weights, save_adapter, save_weights, settle_adapter
-from rmas.checkpoint import save_system, system_files, write_files
+from rmas.backbone import add_adapter, free_weights
 from rmas.engine import Channel, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
 from rmas.system import System
-from rmas.train.alone import ALONE, keep_alone
+from rmas.train.alone import ALONE
 from rmas.train.config import FREE, AgentConfig, Report, TrainResult
-from rmas.train.data import Batches, Example, batches_of, lengths_of, load_examples, split_examples
+from rmas.train.data import Batches, Example, Split, batches_of, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, check_read, judged, measure, outcome
-from rmas.train.finish import kept_dtype
 from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
-from rmas.train.journal import draw_curves
 from rmas.train.loop import fit
 from rmas.train.objective import Stage, Unrolled, backward, stage_of, unroll
 from rmas.train.outer import trainable
 from rmas.train.run import DevResult, StepResult, num_trained, units
-from rmas.train.team import join_team
+from rmas.train.team import Team, join_team
 from rmas.train.told import Told
-
-ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
-
-
-class Tuned(NamedTuple):
-    """What was trained: how many numbers, of how many."""
-
-    trained: int
-    of: int
+from rmas.train.tuned import finish_agent
 
 
 def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool, report: Report) -> TrainResult:
@@ -51,152 +41,133 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
     resumed, NumericsError for a loss that is not finite.
     """
-    role = system.pattern.answerer
-    if config.channel == "latent" and not config.shared:
-        system.set_apart(role)
-    team, backbone = join_team(), system.backbones[role]
-    if system.spec.roles[role].adapter is not None:
-        raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
-    if config.method == "full" and backbone.dtype not in (torch.float32, torch.float64):
-        raise ConfigError(
-            f"method is full and {backbone.name} is in {backbone.dtype}: too coarse. Use --dtype float32."
-        )
+    role, team = system.pattern.answerer, join_team()
     split = split_examples(load_examples(config, roles=(*system.pattern.roles, *system.spec.team)), dev=config.dev)
+    trainer = AgentTrainer(system, config, split, team=team)
     if team.is_first:
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
-    check_answers(system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-    last = Stage(config.rounds or 1, system.spec.latent_steps)
-    stages = [last, *(Stage(*row[1:]) for row in config.curriculum)]
-    check_read(
-        system,
-        (*split.train, *split.dev),
-        channels=[_channel(system, config, stage) for stage in stages],
-        rounds=max(stage.rounds for stage in stages),
-        max_new_tokens=config.max_new_tokens,
-    )
-    links = {} if config.links_lr is None else trainable(system, train_inner=False)
-    frozen = frozen_digest(system, links, split.train)
-    batches = Batches(
-        lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
-    )
-    told, said = None, _channel(system, config, last)
-    if isinstance(said, TextChannel):
-        told = Told(said, out / f"messages-{team.rank}.jsonl")
-        met = [split.train[i] for i in team.met(batches, config.steps)]
-        heard = [*met, *chain(*team.share(list(batches_of(split.dev, config.dev_batch))))]
-        told.write(system, heard, rounds=last.rounds, batch_size=config.dev_batch, report=report)
-    if config.method == "lora":
-        own = add_adapter(backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
-    else:
-        own = free_weights(backbone)
-    parameters = own | links
+    trainer.check()
+    frozen = frozen_digest(system, trainer.links, split.train)
+    trainer.hear(out, report)
+    weights, links = trainer.release(), trainer.links
+    parameters = weights | links
     rate = (config.links_lr or 0) / config.lr
-
-    def channel_of(examples: Sequence[Example], stage: Stage = last) -> Channel:
-        if told is not None:
-            return told.of(examples)
-        channel = _channel(system, config, stage)
-        return channel if config.is_graded else HeardChannel(channel)
-
-    def step(number: int) -> StepResult:
-        stage = stage_of(number, config.curriculum, last)
-
-        def unrolled(places: Sequence[int]) -> Unrolled:
-            micro = [split.train[i] for i in places]
-            return unroll(system, micro, rounds=stage.rounds, channel=channel_of(micro, stage), graded=True)
-
-        return backward(team.share(batches[number]), config, unrolled)
-
-    def evaluate(step: int) -> DevResult:
-        figures = measure(
-            system,
-            split.dev,
-            rounds=last.rounds,
-            channel_of=channel_of,
-            probes=(),
-            batch_size=config.dev_batch,
-            max_new_tokens=config.max_new_tokens,
-            team=team,
-        )
-        return judged(figures)
-
     result = fit(
         parameters,
-        step,
+        trainer.step,
         config,
         out,
-        evaluate=evaluate if split.dev else None,
+        evaluate=trainer.evaluate if split.dev else None,
         report=report,
         stage=f"{role} alone" if config.is_alone else f"{role} and its links" if links else f"{role} in its team",
-        batch_of=lambda number: [split.train[i].row for i in batches[number]],
+        batch_of=trainer.batch_of,
         minutes=config.minutes,
         team=team,
-        groups=[group for group in (own, links) if group],
+        groups=[group for group in (weights, links) if group],
         rates={name: unit * rate for name, unit in units(links).items()},
         frozen=frozen,
     )
-    trained = num_trained(own)
     if team.is_first:
-        beside = trained if config.method == "lora" else 0
-        _finish(system, config, out, Tuned(trained, backbone.num_parameters - beside))
+        finish_agent(system, config, out, num_trained=num_trained(weights))
     team.wait()
     return outcome(result, parameters)
 
 
-def _channel(system: System, config: AgentConfig, stage: Stage) -> Channel:
-    """In which the team speaks to the answerer: a text is, word for word, what is most likely."""
-    if config.is_alone:
-        return ALONE
-    if config.channel == "latent":
-        return system.channel(stage.latent_steps, checkpointed=config.is_graded and config.checkpointed)
-    return TextChannel(sampling=Sampling(max_new_tokens=config.message_tokens or system.spec.message_tokens))
+@final
+class AgentTrainer:
+    """A system whose answerer trains, and what it trains on: a step, a dev evaluation, and what both hear."""
 
+    def __init__(self, system: System, config: AgentConfig, split: Split, *, team: Team) -> None:
+        role = system.pattern.answerer
+        if system.spec.roles[role].adapter is not None:
+            raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
+        if config.channel == "latent" and not config.shared:
+            system.set_apart(role)
+        self.system, self.config, self._split, self._team = system, config, split, team
+        self.backbone = system.backbones[role]
+        if config.method == "full" and self.backbone.dtype not in (torch.float32, torch.float64):
+            raise ConfigError(
+                f"method is full and {self.backbone.name} is in {self.backbone.dtype}: too coarse. Use --dtype float32."
+            )
+        self.links = {} if config.links_lr is None else trainable(system, train_inner=False)
+        self._last = Stage(config.rounds or 1, system.spec.latent_steps)
+        self._batches = Batches(
+            lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
+        )
+        self._told: Told | None = None
 
-def _finish(system: System, config: AgentConfig, out: Path, tuned: Tuned) -> None:
-    """The bundle: the weights, and a system file that names them."""
-    role = system.pattern.answerer
-    backbone = system.backbones[role]
-    if config.method == "lora":
-        save_adapter(backbone, out / ADAPTER)
-        entry = {"adapter": ADAPTER}
-    else:
-        save_weights(backbone, out / MODEL)
-        entry = {"backbone": f"./{MODEL}"}
-    card = _card(system, config, tuned)
-    if config.is_alone:
-        keep_alone(system.spec, out, entry=entry, max_new_tokens=config.max_new_tokens, card=card)
-        return
-    draw_curves(out)
-    told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
-    if config.channel == "latent":
+    def check(self) -> None:
+        """Refuse, before any work, answers and prompts that have no room."""
+        config, split = self.config, self._split
+        check_answers(self.system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
+        stages = [self._last, *(Stage(*row[1:]) for row in config.curriculum)]
+        check_read(
+            self.system,
+            (*split.train, *split.dev),
+            channels=[self._channel(stage) for stage in stages],
+            rounds=max(stage.rounds for stage in stages),
+            max_new_tokens=config.max_new_tokens,
+        )
+
+    def hear(self, out: Path, report: Report) -> None:
+        """Let the team write all messages that will be read, where they are text."""
+        channel, config, team = self._channel(self._last), self.config, self._team
+        if not isinstance(channel, TextChannel):
+            return
+        self._told = Told(channel, out / f"messages-{team.rank}.jsonl")
+        met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
+        heard = [*met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
+        self._told.write(self.system, heard, rounds=self._last.rounds, batch_size=config.dev_batch, report=report)
+
+    def release(self) -> dict[str, nn.Parameter]:
+        """What of the model trains from here on: an adapter that is put beside it, or all weights."""
+        config = self.config
         if config.method == "lora":
-            settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
-        taught = [name for name, other in system.backbones.items() if other is backbone]
-        save_system(system, out, dtype=kept_dtype(config), told=told, roles=dict.fromkeys(taught, entry))
-    else:
-        told |= {"solver": "text", "message_tokens": config.message_tokens or system.spec.message_tokens}
-        write_files(out, system_files(system.spec, told, {role: entry}))
-    write_files(out, {"README.md": card.encode()})
+            return add_adapter(self.backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
+        return free_weights(self.backbone)
 
+    def step(self, number: int) -> StepResult:
+        """Leave the gradients of global batch `number` (0-based), this process's share of it."""
+        stage = stage_of(number, self.config.curriculum, self._last)
 
-def _card(system: System, config: AgentConfig, tuned: Tuned) -> str:
-    backbone = system.backbones[system.pattern.answerer]
-    what = f"A low-rank adapter of rank {config.rank}" if config.method == "lora" else "All weights"
-    if config.is_alone:
-        where, how = "alone", "no agent hears another"
-    elif config.channel == "text":
-        where = "with the text of its team"
-        how = f"it read {config.rounds} rounds of messages, which the team had written before"
-    else:
-        where = "with the latents of its team"
-        rate = config.links_lr
-        links = "stayed as they were" if rate is None else f"trained with it, at {rate:g} of their size"
-        also = ", and thought as every agent that has the model" if config.shared else ""
-        how = f"it read {config.rounds} rounds of latents through links that {links}{also}"
-    return (
-        f"# {backbone.name}, fine-tuned {where}\n\n{what}: {tuned.trained:,} numbers, the model has {tuned.of:,}. "
-        f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "
-        f"all settings are in config.toml, all figures in log.jsonl. A baseline: {how}.\n\n"
-        '```sh\nrmas ask FOLDER "Your question"\n```\n'
-    )
+        def unrolled(places: Sequence[int]) -> Unrolled:
+            micro = [self._split.train[i] for i in places]
+            channel = self._heard(micro, stage)
+            return unroll(self.system, micro, rounds=stage.rounds, channel=channel, graded=True)
+
+        return backward(self._team.share(self._batches[number]), self.config, unrolled)
+
+    def evaluate(self, step: int) -> DevResult:
+        figures = measure(
+            self.system,
+            self._split.dev,
+            rounds=self._last.rounds,
+            channel_of=lambda examples: self._heard(examples, self._last),
+            probes=(),
+            batch_size=self.config.dev_batch,
+            max_new_tokens=self.config.max_new_tokens,
+            team=self._team,
+        )
+        return judged(figures)
+
+    def batch_of(self, number: int) -> list[dict[str, Any]]:
+        """Global batch `number` as it can be written down."""
+        return [self._split.train[i].row for i in self._batches[number]]
+
+    def _heard(self, examples: Sequence[Example], stage: Stage) -> Channel:
+        """What `examples` hear: of text, what was written."""
+        if self._told is not None:
+            return self._told.of(examples)
+        channel = self._channel(stage)
+        return channel if self.config.is_graded else HeardChannel(channel)
+
+    def _channel(self, stage: Stage) -> Channel:
+        """In which the team speaks to the answerer: a text is, word for word, what is most likely."""
+        config = self.config
+        if config.is_alone:
+            return ALONE
+        if config.channel == "latent":
+            return self.system.channel(stage.latent_steps, checkpointed=config.is_graded and config.checkpointed)
+        length = config.message_tokens or self.system.spec.message_tokens
+        return TextChannel(sampling=Sampling(max_new_tokens=length))
