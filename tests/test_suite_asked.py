@@ -206,6 +206,21 @@ def test_budgets_that_are_not_equal_are_named(tmp_path: Path) -> None:
     assert "trained numbers within 10 %, sequential steps within 50 %" in table.to_markdown()
 
 
+def test_a_budget_can_be_meant_to_equal_another_methods(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS + TRAINED.replace('of = "r1"', 'of = "r1"\nagainst = { plain = "r2" }'))
+    changes = {name: {"trained_parameters": number} for name, number in (("r2", 300.0), ("plain", 310.0))}
+    table = budget_table(suite, costs_of(suite.methods, **changes))
+    assert table is not None
+    assert [(row[0].text, row[-2].text, row[-1].text) for row in table.rows] == [
+        ("r1", "r1", "equal"),
+        ("r1-r2", "r1", "equal"),
+        ("r2", "r1", "trained numbers 3.00 times"),
+        ("plain", "r2", "equal"),
+    ]
+    with pytest.raises(ConfigError, match=r"equal\.against: unknown method 'nobody'"):
+        suite_of(tmp_path, TASKS + TRAINED.replace('of = "r1"', 'of = "r1"\nagainst = { r2 = "nobody" }'))
+
+
 VOTING = """
 [methods.vote]
 solver = "{folder}/three.py"

@@ -2,6 +2,7 @@
 
 [equal]                       # what the trained methods are meant to share with the first, and how nearly
 of = "latent"                 # default: the reference
+against = { more = "most" }   # methods that are to equal another one instead
 trained_parameters = 0.1      # within a tenth
 trained_tflop = 0.5
 
@@ -91,9 +92,20 @@ class Layout(NamedTuple):
     tasks: tuple[str, ...] = ()  # empty: all
 
 
+class Equal(NamedTuple):
+    """Budgets, each with its tolerance, relative; and which method they are to be equal to."""
+
+    budgets: Mapping[str, float]
+    of: str
+    against: Mapping[str, str] = {}
+
+    def other(self, method: str) -> str:
+        """The one whose budgets `method` is meant to have."""
+        return self.against.get(method, self.of)
+
+
 class Asked(NamedTuple):
-    equal: Mapping[str, float]  # budget -> tolerance, relative
-    equal_to: str
+    equal: Equal
     price: Price | None
     statements: tuple[Statement, ...]
     layouts: tuple[Layout, ...]
@@ -103,11 +115,12 @@ def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str],
     """Read and check these parts of a suite file. `pairs`: which method has which task. Raises ConfigError: file, line,
     key, fix.
     """
-    equal = _table(file, "equal", ("of", *BUDGETS))
-    of = str(equal.pop("of", reference))
+    budgets = _table(file, "equal", ("of", "against", *BUDGETS))
+    of = str(budgets.pop("of", reference))
     if of not in methods:
         raise file.fail("equal.of", unknown("method", of, methods))
-    for key, value in equal.items():
+    against = _against(file, "equal.against", budgets.pop("against", {}), methods)
+    for key, value in budgets.items():
         _number(file, f"equal.{key}", value)
     price = _table(file, "price", Price._fields)
     for key, value in price.items():
@@ -117,7 +130,7 @@ def read_asked(file: TomlFile, methods: Collection[str], tasks: Collection[str],
         _statement(file, name, table, methods, tasks, pairs) for name, table in _table(file, "statements", None).items()
     )
     layouts = tuple(_layout(file, name, table, methods, tasks) for name, table in _table(file, "tables", None).items())
-    return Asked(equal, of, Price(**price) if price else None, statements, layouts)
+    return Asked(Equal(budgets, of, against), Price(**price) if price else None, statements, layouts)
 
 
 def _statement(
@@ -148,17 +161,22 @@ def _layout(file: TomlFile, name: str, table: Any, methods: Collection[str], tas
         raise file.fail(key, f"its name becomes a file's: use letters, digits, - and _, and none of {taken}.")
     chosen = _texts(file, f"{key}.methods", table.get("methods", list(methods)))
     show = _texts(file, f"{key}.show", table.get("show", ["accuracy"]))
-    against, is_grid = table.get("against", {}), table.get("grid", False)
+    is_grid = table.get("grid", False)
     if not isinstance(is_grid, bool):
         raise file.fail(f"{key}.grid", f"expected true or false, got {is_grid!r}.")
-    if not isinstance(against, dict):
-        raise file.fail(f"{key}.against", f"expected a table of methods, got {against!r}.")
+    against = _against(file, f"{key}.against", table.get("against", {}), methods)
     _known(file, f"{key}.methods", chosen, methods, "method")
     _known(file, f"{key}.show", show, FIGURES, "figure")
-    _known(file, f"{key}.against", [*against, *against.values()], methods, "method")
     wanted = _texts(file, f"{key}.tasks", table["tasks"]) if "tasks" in table else []
     _known(file, f"{key}.tasks", wanted, tasks, "task")
     return Layout(name, str(table.get("says", name)), tuple(chosen), tuple(show), against, is_grid, tuple(wanted))
+
+
+def _against(file: TomlFile, key: str, table: Any, methods: Collection[str]) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise file.fail(key, f"expected a table of methods, got {table!r}.")
+    _known(file, key, [*table, *table.values()], methods, "method")
+    return table
 
 
 def _table(file: TomlFile, key: str, known: Sequence[str] | None) -> dict[str, Any]:

@@ -66,14 +66,15 @@ def verdict(difference: float | None, p: float | None) -> str:
 
 def budget_table(suite: Suite, costs: Costs) -> Table | None:
     """A row a method: each budget, as a share of the one it is meant to equal, on the tasks that both have."""
-    equal, other = suite.asked.equal, suite.asked.equal_to
+    equal = suite.asked.equal.budgets
     rows: list[dict[str, Any]] = []
     for method in suite.methods:
+        other = suite.asked.equal.other(method)
         tasks = [task for task in suite.tasks if {(method, task), (other, task)} <= costs.keys()]
         own, of = (_budgets(costs, name, tasks) for name in (method, other))
         if not own or (not own["trained_parameters"] and all(key.startswith("trained_") for key in equal)):
             continue
-        row: dict[str, Any] = {"name": method}
+        row: dict[str, Any] = {"name": method, "other": other}
         off = []
         for key, tolerance in equal.items():
             row[key] = own[key]
@@ -91,7 +92,8 @@ def budget_table(suite: Suite, costs: Costs) -> Table | None:
         columns.append(Column(key=key, title=BUDGETS[key]))
         if any(f"{key}_ratio" in row for row in rows):
             columns.append(Column(key=f"{key}_ratio", title="ratio"))
-    columns.append(Column(key="verdict", title=f"against {other}", kind="text"))
+    columns.append(Column(key="other", title="against", kind="text"))
+    columns.append(Column(key="verdict", title="verdict", kind="text"))
     meant = ", ".join(f"{BUDGETS[key]} within {100 * tolerance:g} %" for key, tolerance in equal.items())
     return make_table(rows, columns, notes=[f"Meant to be equal: {meant}.", _BUDGET_NOTE])
 
@@ -100,7 +102,7 @@ def unequal(table: Table) -> Iterator[str]:
     """A line for each method whose budgets are not equal."""
     for row in table.rows:
         if row[-1].text != "equal":
-            yield f"{row[0].text}: {row[-1].text} {table.header[-1].removeprefix('against ')}'s"
+            yield f"{row[0].text}: {row[-1].text} {row[-2].text}'s"
 
 
 def _budgets(costs: Costs, method: str, tasks: Sequence[str]) -> dict[str, float]:
