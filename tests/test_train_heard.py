@@ -163,7 +163,7 @@ def test_a_model_that_is_shared_trains_wherever_it_is(tmp_path: Path) -> None:
         for each in (again, system)
     )
     assert torch.allclose(found, expected, atol=1e-6)
-    assert "thought as every agent that has the model" in (out / "README.md").read_text(encoding="utf-8")
+    assert "All agents with this model are tuned" in (out / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_curriculum_is_what_its_steps_unroll(tmp_path: Path) -> None:

@@ -148,6 +148,15 @@ def test_messages_of_examples_that_read_alike_for_one_role_are_kept_apart(tmp_pa
     assert set(told.texts) == {(turn, example.key) for turn in turns for example in pair}
 
 
+def test_a_model_that_is_shared_is_tuned_for_every_role_of_the_bundle(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train_agent(team(tmp_path), config(tmp_path, shared=True, steps=2), out, resume=False, report=quiet)
+    assert [entry.adapter for entry in load_spec(str(out)).roles.values()] == [out / "adapter"] * 2
+    again = load_system(str(out), cache=tmp_path / "cache", dtype="float64")
+    assert again.backbones["toolcaller"] is again.backbones["reflector"]
+    assert "All agents with this model are tuned" in (out / "README.md").read_text(encoding="utf-8")
+
+
 def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) -> None:
     system, out = team(tmp_path), tmp_path / "out"
     before = open_solver(str(tmp_path / "team.toml"), solver="text", dtype="float64").solve(QUESTIONS)
@@ -199,7 +208,7 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"channel": "latent", "message_tokens": 4}, "message_tokens is 4, expected .* in text"),
         ({"channel": "latent", "rounds": 0}, "channel is latent, expected text, or rounds of 1 or more"),
         ({"links_lr": 1e-3}, "links_lr is 0.001, expected a number above 0, beside channel latent"),
-        ({"shared": True}, "shared is True, expected false, or channel latent"),
+        ({"rounds": 0, "shared": True}, "shared is True, expected false, or rounds of 1 or more"),
         ({"curriculum": ((0, 1, 2),)}, "curriculum is .*, expected none, or channel latent"),
         ({"channel": "latent", "curriculum": ((3, 1, 2), (1, 1, 2))}, "curriculum is .*, expected rows of"),
         ({"channel": "latent", "links_lr": 0.0}, "links_lr is 0.0, expected a number above 0"),

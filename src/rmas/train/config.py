@@ -179,7 +179,9 @@ class AgentConfig(LoopConfig):
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
-    shared: bool = False  # the model trains wherever a role has it: behind latents, one adapter for all of them
+    shared: bool = (
+        False  # the model is tuned wherever a role has it; through latents all of them learn, in text who answers
+    )
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
     by_length: bool = True  # batches of like length
@@ -194,7 +196,7 @@ class AgentConfig(LoopConfig):
     @property
     def is_graded(self) -> bool:
         """Thoughts have a gradient: more than who answers trains."""
-        return self.links_lr is not None or self.shared
+        return self.channel == "latent" and (self.links_lr is not None or self.shared)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,7 +212,7 @@ class AgentConfig(LoopConfig):
         require(fits, "channel", self.channel, "text, or rounds of 1 or more")
         fits = self.links_lr is None or (0 < self.links_lr < float("inf") and self.channel == "latent")
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
-        require(not self.shared or self.channel == "latent", "shared", self.shared, "false, or channel latent")
+        require(not self.shared or self.rounds >= 1, "shared", self.shared, "false, or rounds of 1 or more")
         _require_curriculum(self.curriculum)
         fits = not self.curriculum or self.channel == "latent"
         require(fits, "curriculum", list(self.curriculum), "none, or channel latent")

@@ -31,14 +31,15 @@ def finish_agent(system: System, config: AgentConfig, out: Path, *, num_trained:
         return
     draw_curves(out)
     told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
+    others = system.backbones.items() if config.shared else ()
+    taught = [role, *(name for name, other in others if other is backbone and name != role)]
     if config.channel == "latent":
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
-        taught = [name for name, other in system.backbones.items() if other is backbone]
         save_system(system, out, dtype=kept_dtype(config), told=told, roles=dict.fromkeys(taught, entry))
     else:
         told |= {"solver": "text", "message_tokens": config.message_tokens or system.spec.message_tokens}
-        write_files(out, system_files(system.spec, told, {role: entry}))
+        write_files(out, system_files(system.spec, told, dict.fromkeys(taught, entry)))
     write_files(out, {"README.md": card.encode()})
 
 
@@ -49,16 +50,19 @@ def _card(system: System, config: AgentConfig, num_trained: int, *, of: int) -> 
         where, how = "alone", "no agent hears another"
     elif config.channel == "text":
         where = "with the text of its team"
-        how = f"it read {config.rounds} rounds of messages, which the team had written before"
+        how = f"it read {config.rounds} rounds of messages, which the team had written before{_and_others(config)}"
     else:
         where = "with the latents of its team"
         rate = config.links_lr
         links = "stayed as they were" if rate is None else f"trained with it, at {rate:g} of their size"
-        also = ", and thought as every agent that has the model" if config.shared else ""
-        how = f"it read {config.rounds} rounds of latents through links that {links}{also}"
+        how = f"it read {config.rounds} rounds of latents through links that {links}{_and_others(config)}"
     return (
         f"# {backbone.name}, fine-tuned {where}\n\n{what}: {num_trained:,} numbers, the model has {of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "
         f"all settings are in config.toml, all figures in log.jsonl. A baseline: {how}.\n\n"
         '```sh\nrmas ask FOLDER "Your question"\n```\n'
     )
+
+
+def _and_others(config: AgentConfig) -> str:
+    return ". All agents with this model are tuned" if config.shared else ""
