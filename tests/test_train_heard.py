@@ -190,6 +190,17 @@ def test_links_are_kept_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
     assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
 
 
+def test_the_losses_of_earlier_rounds_count_as_much_as_they_are_told_to(tmp_path: Path) -> None:
+    first = []
+    for name, changes in (("last", {}), ("both", {"earlier_weight": 1.0}), ("one", {"rounds": 1})):
+        settings = latent(tmp_path, **{"steps": 1, "dev": 0, "shared": True, **changes})
+        train_agent(team(tmp_path), settings, tmp_path / name, resume=False, report=quiet)
+        first += [line["loss"] for line in read_log(tmp_path / name) if line["event"] == "step"]
+    last, both, one = first
+    assert both == pytest.approx((last + one) / 2)
+    assert last != pytest.approx(one)
+
+
 @pytest.mark.parametrize("links_lr", [None, 1e-2])
 def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path, links_lr: float | None) -> None:
     settings = latent(

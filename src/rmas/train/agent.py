@@ -129,14 +129,14 @@ class AgentTrainer:
 
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
-        stage = stage_of(number, self.config.curriculum, self._last)
+        stage, weight = stage_of(number, self.config.curriculum, self._last), self.config.earlier_weight
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self._split.train[i] for i in places]
             channel = self._heard(micro, stage)
-            return unroll(self.system, micro, rounds=stage.rounds, channel=channel, graded=True)
+            return unroll(self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight, graded=True)
 
-        return backward(self._team.share(self._batches[number]), self.config, unrolled)
+        return backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
 
     def evaluate(self, step: int) -> DevResult:
         figures = measure(

@@ -183,6 +183,7 @@ class AgentConfig(LoopConfig):
         False  # the model is tuned wherever a role has it; through latents all of them learn, in text who answers
     )
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
+    earlier_weight: float = 0.0  # of each earlier round's loss, behind latents; 0: the last round only, 1: all equal
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
@@ -214,8 +215,10 @@ class AgentConfig(LoopConfig):
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
         require(not self.shared or self.rounds >= 1, "shared", self.shared, "false, or rounds of 1 or more")
         _require_curriculum(self.curriculum)
-        fits = not self.curriculum or self.channel == "latent"
-        require(fits, "curriculum", list(self.curriculum), "none, or channel latent")
+        is_latent = self.channel == "latent"
+        require(not self.curriculum or is_latent, "curriculum", list(self.curriculum), "none, or channel latent")
+        fits = self.earlier_weight == 0 or (is_latent and 0 < self.earlier_weight < float("inf"))
+        require(fits, "earlier_weight", self.earlier_weight, "0, or more beside channel latent")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None and self.channel == "text":
             raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")
