@@ -445,9 +445,9 @@ def test_the_room_of_a_run_counts_the_longest_answer_of_any_round(monkeypatch: p
     rooms: list[int | None] = []
     init = Heads.__init__
 
-    def note(self: Heads, room: int | None = None) -> None:
+    def note(self: Heads, room: int | None = None, *, graded: bool = False) -> None:
         rooms.append(room)
-        init(self, room)
+        init(self, room, graded=graded)
 
     monkeypatch.setattr(Heads, "__init__", note)
     example = Example(question=QUESTION, answer="b", answers=("a long answer", "b"))
