@@ -101,6 +101,7 @@ LIGHT = {
     "train.card": ML,
     "train.config": ML,
     "train.data": ML,
+    "train.resolve": ML,
     "runfolder": ML,
     "train.journal": ML,
     "cli": HEAVY,

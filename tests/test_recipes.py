@@ -7,7 +7,8 @@ from benchmarks.trained.recipe import HERE, stages
 
 from rmas.configfile import load_config
 from rmas.systemfile import load_spec
-from rmas.train.config import OuterConfig, resolved
+from rmas.train.config import OuterConfig
+from rmas.train.resolve import resolved
 
 NO_MATTER = {"constants", "dev_batch", "keep_heads"}  # where the same lies now; what no result depends on
 RECIPES = sorted(file.parent.name for file in HERE.glob("*/recipe.toml") if (file.parent / "links").is_dir())

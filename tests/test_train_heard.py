@@ -21,7 +21,8 @@ from rmas.train.heard import HeardChannel
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
 from rmas.train.outer import trainable
-from rmas.train.run import units
+from rmas.train.run import Run, units
+from rmas.train.team import Team
 from test_train_told import config, team
 from train_zoo import EXAMPLES, cut_at, quiet, same_weights
 from zoo import QUESTIONS
@@ -148,6 +149,14 @@ def test_a_bundle_answers_as_the_team_in_which_it_was_trained(tmp_path: Path) ->
     )
     assert after != before
     assert "it read 2 rounds of latents" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_constants_beside_links_that_train_keep_a_rate_of_their_own() -> None:
+    names = ("outer.a.message_MD", "outer.b.w", "adapter")
+    parameters = {name: torch.nn.Parameter(torch.full((2, 2), 3.0)) for name in names}
+    settings = AgentConfig(data="x", rounds=1, channel="latent", lr=0.5, links_lr=0.25, constant_lr=2.0)
+    run = Run(parameters, settings, Team(), "", dict.fromkeys(names[:2], 0.25))
+    assert [unit * settings.lr for unit in run.units.values()] == [6.0, 0.75, 0.5]
 
 
 def test_a_model_that_is_shared_trains_wherever_it_is(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from rmas.backbone import HFBackbone, State
 from rmas.errors import ConfigError, NumericsError
 from rmas.link import Link
 from rmas.system import System, load_system
-from rmas.train.config import InnerConfig, trained_roles
+from rmas.train.config import InnerConfig
 from rmas.train.inner import InnerTrainer, Lesson, best_constant, inner_loss, score, train_inner
 from rmas.train.journal import read_log
+from rmas.train.resolve import trained_roles
 from rmas.train.shards import StateBatches, States
 from rmas.train.states import Extraction, Reading, extract_states
 from rmas.train.team import Team

@@ -18,10 +18,11 @@ from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import System, load_system
 from rmas.train import store as store_module
-from rmas.train.config import OuterConfig, resolved
+from rmas.train.config import OuterConfig
 from rmas.train.data import Example
 from rmas.train.journal import read_log
 from rmas.train.outer import train_outer, trainable
+from rmas.train.resolve import resolved
 from train_zoo import EXAMPLES, PAIR, WORDS, own_system, quiet, same_tensors, sums_file, trainer_of
 from train_zoo import outer_config as changed
 from zoo import QUESTION, snapshot, tiny_system

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 train = typer.Typer(
     name="train",
-    help="Train the links of a system: inner, then outer. Or its answerer alone: agent, or prompt.",
+    help="Train the links of a system: inner, then outer. Or its answerer: agent, or prompt.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -106,7 +106,8 @@ def _train(
     """What every verb does; `diagnose` measures instead."""
     from rmas.configfile import load_config
     from rmas.systemfile import load_spec
-    from rmas.train.config import OuterConfig, resolved
+    from rmas.train.config import OuterConfig
+    from rmas.train.resolve import resolved
 
     stage = STAGES[name]
     spec = load_spec(named(system, cache_folder(place.cache))).placed(device=place.device, dtype=place.dtype)
@@ -135,7 +136,8 @@ def _begin(
 ) -> "System":
     """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
     from rmas.runfolder import claim_folder
-    from rmas.train.config import FREE, InnerConfig, trained_roles
+    from rmas.train.config import FREE, InnerConfig
+    from rmas.train.resolve import trained_roles
 
     cache = cache_folder(place.cache)
     if _is_first():

@@ -164,8 +164,8 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         facts["examples"] = result.steps * config.batch_size + (0 if training.base else examples_before(training))
     if training.base is not None:
         before = json.loads((out / training.base.folder / TRAINED).read_text(encoding="utf-8"))
-        if not isinstance(training.base.config, InnerConfig):  # whose links are others
-            before["parameters"] -= result.num_links  # of the base, which train again
+        if any(one.config.trains_links for one in training.base.lineage):
+            before["parameters"] -= result.num_links  # the same links, which train again
         facts |= {key: facts.get(key, 0) + before.get(key, 0) for key in _ADD_UP}
     if not (folder / TRAINED).exists():  # who trained beside this one came first, and cells stand on it
         replace_file(folder / TRAINED, json.dumps(facts, indent=2))

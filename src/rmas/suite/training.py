@@ -14,7 +14,7 @@ from rmas.eval.config import EvalConfig
 from rmas.systemfile import load_spec
 from rmas.tomlfile import TomlFile, read_toml
 from rmas.train.config import AgentConfig, OuterConfig
-from rmas.train.config import resolved as resolved_training
+from rmas.train.resolve import resolved as resolved_training
 from rmas.train.stages import STAGES, Name, StageConfig
 
 BORROWED = ("trained", "answerer")  # of a method: whose training it takes

@@ -28,7 +28,7 @@ from rmas.train.heard import HeardChannel
 from rmas.train.loop import fit
 from rmas.train.objective import Stage, Unrolled, backward, stage_of, unroll
 from rmas.train.outer import trainable
-from rmas.train.run import DevResult, StepResult, num_trained, units
+from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.team import Team, join_team
 from rmas.train.told import Told
 from rmas.train.tuned import finish_agent
@@ -41,6 +41,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     Raises ConfigError for data or settings that do not fit, CheckpointError for a folder that cannot be written or
     resumed, NumericsError for a loss that is not finite.
     """
+    _check(system, config)
     role, team = system.pattern.answerer, join_team()
     split = split_examples(load_examples(config, roles=(*system.pattern.roles, *system.spec.team)), dev=config.dev)
     trainer = AgentTrainer(system, config, split, team=team)
@@ -52,7 +53,6 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     trainer.hear(out, report)
     weights, links = trainer.release(), trainer.links
     parameters = weights | links
-    rate = (config.links_lr or 0) / config.lr
     result = fit(
         parameters,
         trainer.step,
@@ -65,7 +65,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         minutes=config.minutes,
         team=team,
         groups=[group for group in (weights, links) if group],
-        rates={name: unit * rate for name, unit in units(links).items()},
+        relative=dict.fromkeys(links, config.links_lr or 0.0),
         frozen=frozen,
     )
     if team.is_first:
@@ -74,22 +74,27 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     return outcome(result, parameters)
 
 
+def _check(system: System, config: AgentConfig) -> None:
+    """Refuse, before any data is read, a model that cannot be tuned so."""
+    role = system.pattern.answerer
+    if system.spec.roles[role].adapter is not None:
+        raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
+    backbone = system.backbones[role]
+    if config.method == "full" and backbone.dtype not in (torch.float32, torch.float64):
+        raise ConfigError(
+            f"method is full and {backbone.name} is in {backbone.dtype}: too coarse. Use --dtype float32."
+        )
+
+
 @final
 class AgentTrainer:
     """A system whose answerer trains, and what it trains on: a step, a dev evaluation, and what both hear."""
 
     def __init__(self, system: System, config: AgentConfig, split: Split, *, team: Team) -> None:
-        role = system.pattern.answerer
-        if system.spec.roles[role].adapter is not None:
-            raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
         if config.channel == "latent" and not config.shared:
-            system.set_apart(role)
+            system.set_apart(system.pattern.answerer)
         self.system, self.config, self._split, self._team = system, config, split, team
-        self.backbone = system.backbones[role]
-        if config.method == "full" and self.backbone.dtype not in (torch.float32, torch.float64):
-            raise ConfigError(
-                f"method is full and {self.backbone.name} is in {self.backbone.dtype}: too coarse. Use --dtype float32."
-            )
+        self.backbone = system.backbones[system.pattern.answerer]
         self.links = {} if config.links_lr is None else trainable(system, train_inner=False)
         self._last = Stage(config.rounds or 1, system.spec.latent_steps)
         self._batches = Batches(

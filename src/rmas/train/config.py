@@ -1,16 +1,13 @@
 """What a training may be told: the data, the loop, the objective. One flat TOML table each. No torch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, get_args
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple, get_args
 
-from rmas.designs import SOFT_TOKEN, STARTS
+from rmas.designs import STARTS
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import KINDS, Kind
 from rmas.settings import CONTROLS, Control, require, require_latent_steps
-
-if TYPE_CHECKING:
-    from rmas.spec import SystemSpec
 
 Objective = Literal["rollout", "teacher_forced", "mixed"]
 FREE = ("minutes", "save_every")  # when to stop and to save: no number depends on them
@@ -53,6 +50,11 @@ class DataConfig:
     @property
     def is_alone(self) -> bool:
         """Only a system's answerer takes part."""
+        return False
+
+    @property
+    def trains_links(self) -> bool:
+        """Outer links are among what trains."""
         return False
 
     def __post_init__(self) -> None:
@@ -152,6 +154,10 @@ class OuterConfig(LoopConfig):
     probes: tuple[Control, ...] = ("shuffled",)  # measured at each dev evaluation beside the real messages
     minutes: float | None = None  # stop cleanly after that much time
 
+    @property
+    def trains_links(self) -> bool:
+        return True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_known("objective", self.objective, get_args(Objective))
@@ -179,9 +185,7 @@ class AgentConfig(LoopConfig):
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
-    shared: bool = (
-        False  # the model is tuned wherever a role has it; through latents all of them learn, in text who answers
-    )
+    shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
     earlier_weight: float = 0.0  # of each earlier round's loss, behind latents; 0: the last round only, 1: all equal
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
@@ -195,9 +199,13 @@ class AgentConfig(LoopConfig):
         return self.rounds == 0
 
     @property
+    def trains_links(self) -> bool:
+        return self.links_lr is not None
+
+    @property
     def is_graded(self) -> bool:
         """Thoughts have a gradient: more than who answers trains."""
-        return self.channel == "latent" and (self.links_lr is not None or self.shared)
+        return self.trains_links or (self.shared and self.channel == "latent")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -248,48 +256,6 @@ class PromptConfig(DataConfig):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 or more")
-
-
-def resolved(config: OuterConfig, spec: "SystemSpec") -> OuterConfig:
-    """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
-    if config.keep_thoughts and spec.is_constant:
-        raise ConfigError("keep_thoughts is set, but every message is a constant: nobody thinks. Leave it out.")
-    rounds = spec.rounds if config.rounds is None else config.rounds
-    latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
-    for number in (rounds, *(row[1] for row in config.curriculum)):
-        if number < spec.pattern.least_rounds:
-            raise ConfigError(
-                f"rounds is {number}, but in pattern {spec.pattern.name} nobody is heard before round "
-                f"{spec.pattern.least_rounds}: nothing to train. Use {spec.pattern.least_rounds} or more."
-            )
-    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
-        if steps == 0:
-            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
-        is_other = steps > spec.latent_steps or latent_steps != spec.latent_steps  # a curriculum may begin with fewer
-        if spec.has_constant and is_other:
-            raise ConfigError(
-                f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
-                "Set latent_steps in the system file."
-            )
-    return replace(config, rounds=rounds, latent_steps=latent_steps)
-
-
-def trained_roles(spec: "SystemSpec", wanted: Sequence[str]) -> tuple[str, ...]:
-    """The roles whose inner link trains: those of `wanted` (empty: all) that have parameters; a soft token has none.
-
-    Raises ConfigError for an unknown role, and where none is left.
-    """
-    for role in wanted:
-        if role not in spec.pattern.roles:
-            raise ConfigError("roles: " + unknown("role", role, spec.pattern.roles))
-    asked = [role for role in spec.pattern.roles if not wanted or role in wanted]
-    kept = tuple(role for role in asked if spec.roles[role].inner != SOFT_TOKEN)
-    if not kept:
-        raise ConfigError(
-            f"{spec.name}: the inner links of {', '.join(asked)} are soft tokens, which hold nothing to train. "
-            "Give the roles an inner design, or train the outer links."
-        )
-    return kept
 
 
 def _require_curriculum(rows: Sequence[tuple[int, int, int]]) -> None:

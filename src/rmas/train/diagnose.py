@@ -26,10 +26,11 @@ from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, Inbox, LatentChannel, Payload, Thought
 from rmas.errors import CheckpointError, ConfigError
 from rmas.system import System
-from rmas.train.config import OuterConfig, Report, resolved
+from rmas.train.config import OuterConfig, Report
 from rmas.train.data import Example, load_examples, split_examples
 from rmas.train.objective import outer_loss
 from rmas.train.outer import OuterTrainer
+from rmas.train.resolve import resolved
 from rmas.train.surrogate import TextSurrogate, text_surrogate
 from rmas.wholefile import write_whole
 

@@ -19,11 +19,12 @@ from rmas.backbone import HFBackbone
 from rmas.link import Link
 from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.config import FREE, InnerConfig, Report, TrainResult, trained_roles
+from rmas.train.config import FREE, InnerConfig, Report, TrainResult
 from rmas.train.data import Example, Split, load_examples, split_examples
 from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.loop import fit
+from rmas.train.resolve import trained_roles
 from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.shards import StateBatches, StatePairs, States
 from rmas.train.states import Extraction, extract_states, role_readings, states_key

@@ -33,18 +33,18 @@ def fit(
     minutes: float | None = None,
     team: Team = ALONE,
     groups: Iterable[Iterable[str]] = (),
-    rates: Mapping[str, float] | None = None,
+    relative: Mapping[str, float] | None = None,
     frozen: str = "",
 ) -> FitResult:
     """Train `parameters` in place: step(i) leaves the gradients of global batch i. Ends with the best by `evaluate`.
 
     Goes on from the newest checkpoint in `out`, a folder that exists, and keeps checkpoints and the log there.
-    `groups`: names that are clipped together (default: all). `rates`: by name, how many times the config's rate.
-    `batch_of(i)`: what to keep on disk when step i is not finite. `frozen`: a digest of what does not train. Raises
-    CheckpointError for a checkpoint that was made beside another one, and NumericsError after keeping the batch; the
-    last checkpoint then still stands.
+    `groups`: names that are clipped together (default: all). `relative`: by name, rates of their own, shares of a
+    tensor's size, as all rates are with `relative_lr`. `batch_of(i)`: what to keep on disk when step i is not finite.
+    `frozen`: a digest of what does not train. Raises CheckpointError for a checkpoint that was made beside another one,
+    and NumericsError after keeping the batch; the last checkpoint then still stands.
     """
-    run = Run(parameters, config, team, frozen, rates or {})
+    run = Run(parameters, config, team, frozen, relative or {})
     store = Store(out / "checkpoints")
     stored = store.latest()
     if stored is not None:

@@ -17,7 +17,7 @@ from rmas.errors import CheckpointError, ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.runfolder import claim_folder
 from rmas.system import System
-from rmas.train.config import FREE, OuterConfig, Report, TrainResult, resolved
+from rmas.train.config import FREE, OuterConfig, Report, TrainResult
 from rmas.train.data import Batches, Example, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, check_read, judged, longest_answer, measure, outcome
 from rmas.train.finish import finish
@@ -25,6 +25,7 @@ from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import fit
 from rmas.train.objective import Stage, Unrolled, backward, forced_channel, stage_of, unroll
+from rmas.train.resolve import resolved
 from rmas.train.run import DevResult, StepResult
 from rmas.train.team import ALONE, Team, join_team
 

@@ -6,7 +6,6 @@ and the random state are the step's number, and a resumed run ends with the same
 
 import math
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, NamedTuple, final
 
 import torch
@@ -92,15 +91,16 @@ class Run:
         parameters: Mapping[str, nn.Parameter],
         config: LoopConfig,
         team: Team,
-        frozen: str = "",
-        rates: Mapping[str, float] = MappingProxyType({}),
+        frozen: str,
+        relative: Mapping[str, float],
     ) -> None:
         self.parameters, self._config, self._team, self._frozen = parameters, config, team, frozen
-        self.units = units(parameters) if config.relative_lr else dict.fromkeys(parameters, 1.0)
+        rates = dict.fromkeys(parameters, config.lr)
+        sizes = units(parameters if config.relative_lr else {name: parameters[name] for name in relative})
+        rates.update(relative)
         if config.constant_lr is not None:
-            own = {name for name in parameters if name.endswith("message_MD")}
-            self.units |= {name: self.units[name] * config.constant_lr / config.lr for name in own}
-        self.units |= rates
+            rates |= dict.fromkeys((name for name in parameters if name.endswith("message_MD")), config.constant_lr)
+        self.units = {name: sizes.get(name, 1.0) * rate / config.lr for name, rate in rates.items()}
         decays = {name: config.weight_decay if p.ndim > 1 else 0.0 for name, p in parameters.items()}  # matrices alone
         self.optimizer = torch.optim.AdamW(
             [{"params": [p], "name": name, "weight_decay": decays[name]} for name, p in parameters.items()],

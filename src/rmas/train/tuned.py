@@ -31,8 +31,7 @@ def finish_agent(system: System, config: AgentConfig, out: Path, *, num_trained:
         return
     draw_curves(out)
     told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
-    others = system.backbones.items() if config.shared else ()
-    taught = [role, *(name for name, other in others if other is backbone and name != role)]
+    taught = [name for name, other in system.backbones.items() if other is backbone] if config.shared else [role]
     if config.channel == "latent":
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded

@@ -1,0 +1,51 @@
+"""A training's settings on a system: what it does not name, the system says; what cannot be is refused. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rmas.designs import SOFT_TOKEN
+from rmas.errors import ConfigError, unknown
+from rmas.spec import SystemSpec
+from rmas.train.config import OuterConfig
+
+
+def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
+    """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
+    if config.keep_thoughts and spec.is_constant:
+        raise ConfigError("keep_thoughts is set, but every message is a constant: nobody thinks. Leave it out.")
+    rounds = spec.rounds if config.rounds is None else config.rounds
+    latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
+    for number in (rounds, *(row[1] for row in config.curriculum)):
+        if number < spec.pattern.least_rounds:
+            raise ConfigError(
+                f"rounds is {number}, but in pattern {spec.pattern.name} nobody is heard before round "
+                f"{spec.pattern.least_rounds}: nothing to train. Use {spec.pattern.least_rounds} or more."
+            )
+    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
+        if steps == 0:
+            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+        is_other = steps > spec.latent_steps or latent_steps != spec.latent_steps  # a curriculum may begin with fewer
+        if spec.has_constant and is_other:
+            raise ConfigError(
+                f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
+                "Set latent_steps in the system file."
+            )
+    return replace(config, rounds=rounds, latent_steps=latent_steps)
+
+
+def trained_roles(spec: SystemSpec, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The roles whose inner link trains: those of `wanted` (empty: all) that have parameters; a soft token has none.
+
+    Raises ConfigError for an unknown role, and where none is left.
+    """
+    for role in wanted:
+        if role not in spec.pattern.roles:
+            raise ConfigError("roles: " + unknown("role", role, spec.pattern.roles))
+    asked = [role for role in spec.pattern.roles if not wanted or role in wanted]
+    kept = tuple(role for role in asked if spec.roles[role].inner != SOFT_TOKEN)
+    if not kept:
+        raise ConfigError(
+            f"{spec.name}: the inner links of {', '.join(asked)} are soft tokens, which hold nothing to train. "
+            "Give the roles an inner design, or train the outer links."
+        )
+    return kept
