@@ -16,7 +16,7 @@ from matplotlib.colors import to_rgba_array
 
 from rmas.canvas import FORMATS
 from rmas.errors import ConfigError
-from rmas.eval.panels import draw_grid, grid_figure
+from rmas.eval.panels import dots_figure, draw_dots, draw_grid, grid_figure
 from rmas.eval.plots import draw_lines, draw_measure, lines_figure, spread
 from rmas.eval.series import MEASURES, SETTINGS, TRAITS, Series, lines_of, series_of, short_paths
 
@@ -299,3 +299,21 @@ def test_a_grid_names_every_cell_and_marks_those_that_are_missing(tmp_path: Path
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with pytest.raises(ConfigError, match="nothing to draw: no cell of the grid is finished"):
         draw_grid(tmp_path / "c.png", {}, x_label="x", y_label="y")
+
+
+def test_dots_stand_on_the_lines_asked_for_and_the_best_of_a_panel_has_its_number(tmp_path: Path) -> None:
+    panels = {"sums": {"b": (0.5, 0.1), "a": (0.25, 0.05)}, "more": {"a": (0.75, 0.02)}}
+    lines = ("a", "never", "b")
+    sums, more = dots_figure(panels, lines=lines).axes
+    assert [label.get_text() for label in sums.get_yticklabels()] == ["a", "b"]  # whom no panel has is left out
+    assert [line.get_xydata()[0].tolist() for line in sums.lines] == [[25.0, 0.0], [50.0, 1.0]]
+    assert [line.get_xydata()[0].tolist() for line in more.lines] == [[75.0, 0.0]]
+    assert sums.get_ylim() == more.get_ylim() == (1.6, -0.8)  # the first line is above
+    assert [[text.get_text() for text in axes.texts] for axes in (sums, more)] == [["50.0"], ["75.0"]]
+    (error,) = sums.collections[0].get_segments()
+    assert error[:, 0].tolist() == pytest.approx([20.0, 30.0])
+    for name in ("a.png", "b.png"):
+        draw_dots(tmp_path / name, panels, lines=lines)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with pytest.raises(ConfigError, match="nothing to draw: no method of the table is finished"):
+        draw_dots(tmp_path / "c.png", panels, lines=("never",))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from rmas.errors import ConfigError
+from rmas.suite.asked import Layout
 from rmas.suite.config import load_suite
-from rmas.suite.layout import grid_of, grid_table
+from rmas.suite.layout import dots_of, grid_of, grid_table
 from rmas.suite.overview import write_overview
 from rmas.suite.pool import Gap, Pooled, gap, sign_p
 from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
@@ -117,6 +118,26 @@ def test_a_table_of_its_own_shows_figures_and_gains(told: Path) -> None:
     assert "Whole and half. n: sums {sums}, more {more}.".format(**counts) in (told / "tables/both.md").read_text(
         encoding="utf-8"
     )
+
+
+def test_the_dots_of_a_table_are_its_accuracies_and_the_mean_of_who_has_all(tmp_path: Path) -> None:
+    adders(tmp_path)
+    suite = suite_of(tmp_path, (tmp_path / "suite.toml").read_text(encoding="utf-8"))
+    layout = Layout("both", "says", ("half", "adder"), ("accuracy",))
+    found = {("adder", task): pooled(1, 1, 1, 0) for task in ("sums", "more")} | {("half", "more"): pooled(1, 0)}
+    dots = dots_of(suite, layout, found)
+    assert {task: {name: mean for name, (mean, _) in of.items()} for task, of in dots.items()} == {
+        "sums": {"adder": 0.75},
+        "more": {"half": 0.5, "adder": 0.75},
+        "mean": {"adder": 0.75},
+    }
+    assert dots["sums"]["adder"][1] == pytest.approx((0.75 * 0.25 / 4) ** 0.5)
+    assert dots["mean"]["adder"][1] == pytest.approx((0.75 * 0.25 / 4 / 2) ** 0.5)
+    assert dots_of(suite, layout, {}) == {}
+
+
+def test_a_table_that_shows_accuracy_has_a_picture(told: Path) -> None:
+    assert (told / "tables/both.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_table_may_be_of_some_tasks_alone(told: Path) -> None:

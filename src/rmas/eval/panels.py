@@ -1,4 +1,6 @@
-"""Pictures of panels: answers among gold answers (the paper's Figure 7), and shares as a grid of shades (Figure 1)."""
+"""Pictures of panels: answers among gold answers (the paper's Figure 7), shares as a grid of shades (Figure 1), and
+shares as dots, a panel a task.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +28,11 @@ def draw_clouds(path: Path, clouds: Sequence[Cloud], *, note: str = "") -> None:
 def draw_grid(path: Path, cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label: str, y_label: str) -> None:
     """Write shares with their errors as a grid of shades, by (row, column). Errors as for `save_picture`."""
     save_picture(path, lambda: grid_figure(cells, x_label=x_label, y_label=y_label))
+
+
+def draw_dots(path: Path, panels: Mapping[str, Mapping[str, tuple[float, float]]], *, lines: Sequence[str]) -> None:
+    """Write shares with their errors as dots, by panel and line. Errors as for `save_picture`."""
+    save_picture(path, lambda: dots_figure(panels, lines=lines))
 
 
 def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
@@ -76,5 +83,34 @@ def grid_figure(cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label
     axes.set_xticks(range(len(columns)), map(str, columns))
     axes.set_yticks(range(len(rows)), map(str, rows))
     axes.grid(visible=False)
+    figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=GREY[1])
+    return figure
+
+
+def dots_figure(panels: Mapping[str, Mapping[str, tuple[float, float]]], *, lines: Sequence[str]) -> "Figure":
+    """Panels side by side on the same lines, which run from above; a dot with its error where a panel has the line.
+    The best of a panel is coloured, with its number. A line that no panel has is left out.
+    """
+    lines = [line for line in lines if any(line in dots for dots in panels.values())]
+    if not lines:
+        raise ConfigError("nothing to draw: no method of the table is finished.")
+    figure = blank(1.3 + 1.05 * len(panels), 0.6 + 0.17 * len(lines))
+    row = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (title, dots) in zip(row, panels.items(), strict=True):
+        best = max(dots, key=lambda line: dots[line][0], default=None)
+        for y, line in enumerate(lines):
+            if line not in dots:
+                continue
+            mean, error = (100 * part for part in dots[line])
+            colour = COLOURS[0] if line == best else GREY
+            axes.errorbar(mean, y, xerr=error, fmt="o", markersize=3, linewidth=0.9, color=colour[0])
+            if line == best:
+                place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center"}
+                axes.annotate(f"{mean:.1f}", (mean, y), **place, fontsize=6.5, color=colour[1])
+        axes.set_title(title, fontsize=8)
+        axes.margins(x=0.1)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    row[0].set(ylim=(len(lines) - 0.4, -0.8))
+    row[0].set_yticks(range(len(lines)), lines)
     figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=GREY[1])
     return figure

@@ -18,7 +18,7 @@ better = "latent"
 worse = "latent-r1"
 tasks = ["sums"]              # default: all that both have
 
-[tables.rounds]               # a row a method and figure, a column a task
+[tables.rounds]               # a row a method and figure, a column a task; accuracies as a picture
 says = "Latent and text by rounds"
 methods = ["text-r1", "latent-r1"]
 show = ["accuracy", "seconds", "tokens"]

@@ -31,8 +31,7 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
 
     A gain of accuracy is in points, with its p; of anything else it is how many times less it takes.
     """
-    asked = layout.tasks or suite.tasks
-    tasks = [task for task in asked if any((method, task) in found for method in layout.methods)]
+    tasks = _begun(suite, layout, found)
     rows: list[dict[str, Any]] = []
     for method in layout.methods:
         for figure in layout.show:
@@ -51,6 +50,27 @@ def layout_table(suite: Suite, layout: Layout, found: Found, costs: Costs) -> Ta
     columns += [Column(key=key, title=key, kind="text") for key in ("mean", _GAIN) if key in known]
     counts = ", ".join(f"{task} {_counts(layout, found, task)}" for task in tasks)
     return make_table(rows, columns, notes=[f"{layout.says}. n: {counts}.", _gains_note(layout)])
+
+
+def dots_of(suite: Suite, layout: Layout, found: Found) -> dict[str, dict[str, tuple[float, float]]]:
+    """Mean accuracy and its error by task, then by method, of what is finished; `mean` last, of who has all tasks."""
+    tasks = _begun(suite, layout, found)
+    dots = {
+        task: {
+            method: _figure("accuracy", found, {}, method, task) for method in layout.methods if (method, task) in found
+        }
+        for task in tasks
+    }
+    complete = [method for method in layout.methods if all(method in dots[task] for task in tasks)]
+    if len(tasks) > 1 and complete:
+        dots["mean"] = {method: average([dots[task][method] for task in tasks]) for method in complete}
+    return dots
+
+
+def _begun(suite: Suite, layout: Layout, found: Found) -> list[str]:
+    """The layout's tasks that any of its methods has finished."""
+    asked = layout.tasks or suite.tasks
+    return [task for task in asked if any((method, task) in found for method in layout.methods)]
 
 
 def _counts(layout: Layout, found: Found, task: str) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from rmas.eval.paired import holm, paired_difference, permutation_test
-from rmas.eval.panels import draw_grid
+from rmas.eval.panels import draw_dots, draw_grid
 from rmas.eval.report import report
 from rmas.eval.statistics import estimate
 from rmas.eval.tables import FORMATS, Column, Table, make_table, write_table
 from rmas.suite.config import Cell, Suite
-from rmas.suite.layout import grid_of, grid_table, layout_table
+from rmas.suite.layout import dots_of, grid_of, grid_table, layout_table
 from rmas.suite.pool import Costs, Found, average, costs, gap, pairs_of, pool
 from rmas.suite.standing import standing_cells
 from rmas.suite.verdicts import budget_table, statements_table
@@ -55,6 +55,8 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
             )
         else:
             tables[layout.name] = layout_table(suite, layout, found, spent)
+            if "accuracy" in layout.show and (dots := dots_of(suite, layout, found)):
+                draw_dots(folder / f"{layout.name}.png", dots, lines=layout.methods)
     for name, table in tables.items():
         for suffix in FORMATS:
             write_table(table, folder / f"{name}{suffix}")
