@@ -131,6 +131,7 @@ def test_zero_latent_steps_are_legal(tmp_path: Path) -> None:
         ("latent_steps = -1", "latent_steps: expected a whole number of 0 or more, got -1."),
         ("max_new_tokens = 0", "max_new_tokens: expected a whole number of 1 or more, got 0."),
         ("message_tokens = 0", "message_tokens: expected a whole number of 1 or more, got 0."),
+        ("halts = 1", "halts: expected true or false, got 1."),
         ("tau = 0", "tau: expected a number above 0, got 0."),
         ("tau = -0.5", "tau: expected a number above 0, got -0.5."),
         ("tau = nan", "tau: expected a number above 0, got nan."),

@@ -53,6 +53,7 @@ class SystemSpec:
     memory: Memory = "latest"
     start: str = "align"
     tau: float = 1.0
+    halts: bool = False  # a latent message ends where its writer's text would; latent_steps is the most there is
     links: Path | None = None
     max_new_tokens: int = 256
     message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
@@ -101,6 +102,7 @@ class SystemSpec:
             "models": {role: entry.told for role, entry in self.roles.items()},
             "outer": {str(edge): design for edge, design in self.outer.items()},
             "settings": [self.start, self.tau, self.memory, self.rounds, self.latent_steps, self.message_tokens],
+            **({"halts": True} if self.halts else {}),
             **({"retries": self.retries} if self.retries else {}),
             **({"tools": self.tools.told} if self.tools_of else {}),
             "links": manifest.read_text(encoding="utf-8") if manifest is not None and manifest.exists() else None,

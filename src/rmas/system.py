@@ -111,7 +111,7 @@ class System(nn.Module):
         """How its agents think: in latents, unless its links have learned all messages by heart."""
         if self.spec.is_constant:
             return ConstantChannel(latent_steps=latent_steps)
-        return LatentChannel(latent_steps=latent_steps, checkpointed=checkpointed, known=known)
+        return LatentChannel(latent_steps=latent_steps, halts=self.spec.halts, checkpointed=checkpointed, known=known)
 
     def set_apart(self, role: str) -> None:
         """Give `role` a backbone of its own where it shares one, so that it can change alone."""

@@ -22,7 +22,7 @@ RELEASED_PREFIX = "released/"  # such a name is no hub's: rmas.release makes a b
 DEFAULT_DESIGN = "mlp_ln_res"  # as released
 WEIGHTLESS = ("echo",)  # solvers that need no backbone
 _KEYS = (
-    "pattern prompts rounds latent_steps memory inner outer start tau links max_new_tokens message_tokens solver "
+    "pattern prompts rounds latent_steps memory inner outer start tau halts links max_new_tokens message_tokens solver "
     "roles edges retry later_kinds tools team"
 )
 
@@ -80,6 +80,7 @@ def load_spec(name: str) -> SystemSpec:
         memory=_memory(file),
         start=_start(file),
         tau=_tau(file),
+        halts=_flag(file, "halts"),
         links=base / _text(file, "links") if "links" in table else None,
         max_new_tokens=_number(file, "max_new_tokens", 256, low=1),
         message_tokens=_number(file, "message_tokens", 64, low=1),

@@ -6,20 +6,33 @@ from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from rmas.backbone import Backbone
 from rmas.conversation import Prompt
 from rmas.engine.decode import Row, speak
 from rmas.engine.trace import Call
-from rmas.engine.turn import Agent, Heads, Inbox, Payload, check_finite, num_positions, read, recomputed, rollout
+from rmas.engine.turn import (
+    Agent,
+    Heads,
+    Inbox,
+    Payload,
+    check_finite,
+    halting_rollout,
+    num_positions,
+    read,
+    recomputed,
+    rollout,
+)
 from rmas.settings import Sampling, require_latent_steps
 
 
 class Thought(NamedTuple):
     """What a think turn made: the message, what it cost each row, the turn's name, and each row's, for draws.
 
-    `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think. `calls`: of
-    tools, row by row, where somebody had some.
+    `message`: latents z_BMD, or one block (length, D) a row, or texts, or None where nobody had to think. `steps`: the
+    latent steps of each row, where they are not `latent_steps` for all. `calls`: of tools, row by row, where somebody
+    had some.
     """
 
     message: "Tensor | list[Tensor] | list[Row] | None"
@@ -28,6 +41,7 @@ class Thought(NamedTuple):
     tokens_out: tuple[int, ...]
     salt: str = ""
     salts: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
     calls: tuple[tuple[Call, ...], ...] = ()
 
 
@@ -75,9 +89,12 @@ class KnownThoughts(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class LatentChannel:
     """Messages of M latents, carried by outer links. `cached=False` is the slow twin; `checkpointed` saves memory in
-    training by recomputing each turn in the backward pass; `known` is looked up where no message has come yet."""
+    training by recomputing each turn in the backward pass; `known` is looked up where no message has come yet.
+
+    `halts`: a message ends where its writer's text would, after M latents at most; it is a block a row then."""
 
     latent_steps: int
+    halts: bool = False
     cached: bool = True
     checkpointed: bool = False
     known: KnownThoughts | None = None
@@ -94,22 +111,36 @@ class LatentChannel:
         return self.latent_steps
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        def turn(inbox: Inbox) -> Tensor:
+        def turn(inbox: Inbox) -> tuple[Tensor, Tensor | None]:
             start = read(agent, prompts, inbox, heads=heads, cached=self.cached)
-            return rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed)
+            if self.halts:
+                return halting_rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed)
+            return rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed), None
 
-        z_BMD = self.known.find(agent.role, prompts, self.latent_steps) if self.known and not inbox else None
-        if z_BMD is None and self.checkpointed:
-            z_BMD = recomputed(agent, prompts, inbox, heads, turn, cached=self.cached)
-        elif z_BMD is None:
-            z_BMD = turn(inbox)
-        return Thought(z_BMD, num_positions(prompts, inbox), self.latent_steps, (0,) * len(prompts), salt)
+        known_BMD = self.known.find(agent.role, prompts, self.latent_steps) if self.known and not inbox else None
+        if known_BMD is not None:
+            z_BMD, length_B = known_BMD, None
+        elif self.checkpointed:
+            z_BMD, length_B = recomputed(agent, prompts, inbox, heads, turn, cached=self.cached)
+        else:
+            z_BMD, length_B = turn(inbox)
+        thought = Thought(z_BMD, num_positions(prompts, inbox), self.latent_steps, (0,) * len(prompts), salt)
+        if length_B is None:
+            return thought
+        lengths = length_B.tolist()
+        blocks = [z_MD[:length] for z_MD, length in zip(z_BMD, lengths, strict=True)]
+        return thought._replace(message=blocks, steps=tuple(min(length + 1, self.latent_steps) for length in lengths))
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        assert isinstance(thought.message, Tensor)
-        message = link(thought.message).to(receiver.device, receiver.dtype)
-        check_finite(message)
-        return message
+        message = thought.message
+        assert isinstance(message, Tensor | list), "latents"
+        blocks = [block for block in message if isinstance(block, Tensor)]
+        z_BMD = message if isinstance(message, Tensor) else pad_sequence(blocks, batch_first=True)
+        carried_BMD = link(z_BMD).to(receiver.device, receiver.dtype)
+        check_finite(carried_BMD)
+        if isinstance(message, Tensor):
+            return carried_BMD
+        return [z_MD[: len(block)] for z_MD, block in zip(carried_BMD, blocks, strict=True)]
 
 
 @final

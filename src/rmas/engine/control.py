@@ -33,7 +33,7 @@ class Controlled(Around):
 
     Shuffling turns the batch by one place at each hop, so that what a question knew comes back to it only after as
     many hops as the batch has rows: use batches of more rows than a run has turns. Draws depend on `seed`, the turn
-    and the question alone. Messages of unequal length (of text) can be shuffled and zeroed.
+    and the question alone. Messages of unequal length (of text, or where thoughts halt) can be shuffled and zeroed.
     """
 
     control: Control
@@ -64,7 +64,10 @@ class Controlled(Around):
         if self.control == "zeroed":
             return torch.zeros_like(payload) if isinstance(payload, Tensor) else [torch.zeros_like(z) for z in payload]
         if not isinstance(payload, Tensor):
-            raise ConfigError(f"control is {self.control}, which is for latents. With text use shuffled or zeroed.")
+            raise ConfigError(
+                f"control is {self.control}, which is for latents of one length. With text, or where thoughts halt, "
+                "use shuffled or zeroed."
+            )
         generators = [Sampling(seed=self.seed).generators(salt)[0] for salt in thought.salts]
         return _VOIDED[self.control](payload, generators, self.seed).to(payload)
 

@@ -53,18 +53,20 @@ class Log:
         seconds: float,
         latent_steps: int,
         tokens: Sequence[tuple[int, int]],
+        steps: Sequence[int] = (),
         calls: Sequence[tuple[Call, ...]] = (),
     ) -> None:
-        """One turn of the whole batch; `tokens`: (in, out) per question; so are `calls`, where somebody had tools."""
-        made = calls or [()] * len(tokens)
-        for turns, (tokens_in, tokens_out), own in zip(self.turns, tokens, made, strict=True):
+        """One turn of the whole batch; `tokens`: (in, out) per question; so are `steps`, where not all took
+        `latent_steps`, and `calls`, where somebody had tools."""
+        thought, made = steps or [latent_steps] * len(tokens), calls or [()] * len(tokens)
+        for turns, (tokens_in, tokens_out), taken, own in zip(self.turns, tokens, thought, made, strict=True):
             turns.append(
                 Turn(
                     round=round,
                     role=role,
                     verb=verb,
                     tokens_in=tokens_in,
-                    latent_steps=latent_steps,
+                    latent_steps=taken,
                     tokens_out=tokens_out,
                     seconds=seconds,
                     calls=own,
@@ -213,5 +215,6 @@ def _note(log: Log, round_number: int, role: str, thought: Thought, seconds: flo
         seconds=seconds,
         latent_steps=thought.latent_steps,
         tokens=list(zip(thought.tokens_in, thought.tokens_out, strict=True)),
+        steps=thought.steps,
         calls=thought.calls,
     )

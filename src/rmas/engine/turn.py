@@ -4,10 +4,11 @@
 (length, D) block that goes into row i's slot, so a tensor z_BMD is one and so is a list of texts' embeddings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, cast
+from itertools import islice
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ from rmas.tools import Toolbox
 
 Payload = Sequence[Tensor] | Tensor
 Inbox = Mapping[str, Payload]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +136,20 @@ def recomputed(
     prompts: Sequence[Prompt],
     inbox: Inbox,
     heads: Heads | None,
-    turn: Callable[[Inbox], Tensor],
+    turn: Callable[[Inbox], T],
     *,
     cached: bool = True,
-) -> Tensor:
+) -> T:
     """turn(inbox), made again in the backward pass instead of keeping all that it needs: a checkpoint per turn."""
     if not torch.is_grad_enabled():
         return turn(inbox)
     if heads is not None:  # outside the checkpoint, so that a backward pass does not read it again
         heads.state(agent, prompts, inbox, cached=cached)
 
-    def again(*payloads: Payload) -> Tensor:
+    def again(*payloads: Payload) -> T:
         return turn(dict(zip(inbox, payloads, strict=True)))
 
-    return cast(Tensor, checkpoint(again, *inbox.values(), use_reentrant=False))
+    return cast(T, checkpoint(again, *inbox.values(), use_reentrant=False))
 
 
 def rollout(agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False) -> Tensor:
@@ -158,17 +160,46 @@ def rollout(agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool 
     flow through the family's cache, one at a time is held for the backward pass. Raises NumericsError naming the
     step for a latent that is not finite.
     """
+    steps = islice(_steps(agent, start, checkpointed=checkpointed), latent_steps)
+    z_BMD = torch.stack([z_BD for _, z_BD in steps], dim=1)
+    check_finite(z_BMD)
+    return z_BMD
+
+
+def halting_rollout(
+    agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A rollout until every row would end its text, of M latents at most: -> z_BMD, and how many of each row's latents
+    stand before its end, length_B.
+
+    A row ends at the first state whose most likely token ends a text; the vocabulary head reads every state for it.
+    """
+    ends = torch.tensor(sorted(agent.backbone.eos_ids), dtype=torch.int64, device=start.h_BD.device)
+    thoughts: list[Tensor] = []
+    goes_on_BM: list[Tensor] = []
+    for h_BD, z_BD in islice(_steps(agent, start, checkpointed=checkpointed), latent_steps):
+        with torch.no_grad():
+            goes_on_B = ~torch.isin(agent.backbone.logits(h_BD).argmax(-1), ends)
+        goes_on_BM.append(goes_on_B & goes_on_BM[-1] if goes_on_BM else goes_on_B)
+        thoughts.append(z_BD)
+        if not goes_on_BM[-1].any():
+            break
+    z_BMD = torch.stack(thoughts, dim=1)
+    check_finite(z_BMD)
+    return z_BMD, torch.stack(goes_on_BM, dim=1).sum(1)
+
+
+def _steps(agent: Agent, start: Read, *, checkpointed: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """The states h_BD after a prompt, each with what the inner link makes of it, z_BD, which is read for the next."""
     h_BD, state = start.h_BD, start.state
     extend = agent.backbone.extend
     if checkpointed and torch.is_grad_enabled() and not agent.backbone.grad_through_cache:
         extend = partial(checkpoint, extend, use_reentrant=False)
-    z_BMD = [agent.inner(h_BD)]
-    while len(z_BMD) < latent_steps:
-        h_B1D, state = extend(state, z_BMD[-1][:, None])
-        z_BMD.append(agent.inner(h_B1D[:, 0]))
-    thought = torch.stack(z_BMD, dim=1)
-    check_finite(thought)
-    return thought
+    while True:
+        z_BD = agent.inner(h_BD)
+        yield h_BD, z_BD
+        h_B1D, state = extend(state, z_BD[:, None])
+        h_BD = h_B1D[:, 0]
 
 
 def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) -> tuple[Tensor, Tensor | None]:

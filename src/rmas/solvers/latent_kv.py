@@ -120,6 +120,10 @@ def _check_models(spec: SystemSpec) -> None:
             f"{spec.name}: latent_kv hands over one model's cache, and the roles have {len(models)} models. "
             "Name a system of one model, such as smol-qwen."
         )
+    if spec.halts:
+        raise ConfigError(
+            f"{spec.name}: its thoughts halt, and latent_kv hands over all latent steps. Leave halts out."
+        )
 
 
 def _checked(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:

@@ -24,6 +24,7 @@ from rmas.engine import (
     run,
     speak,
 )
+from rmas.errors import ConfigError
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
 from rmas.solver import Answer, Column, solve_by_length
@@ -110,8 +111,19 @@ def open_recursive(spec: SystemSpec, config: RunConfig, sampling: Sampling | Non
     return RecursiveSolver(load(spec), config, sampling)
 
 
+def _checked(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
+    """Where thoughts halt, messages have no common length, and some controls need one."""
+    if spec.halts and config.control not in ("none", "shuffled", "zeroed", "alone"):
+        raise ConfigError(
+            f"control is {config.control}, which is for latents of one length, and thoughts of {spec.name} halt. "
+            "Use shuffled or zeroed."
+        )
+    return spec, config
+
+
 KIND = Kind(
     about="the method: agents pass latent thoughts, the answerer speaks",
+    variant=_checked,
     open=open_recursive,
     lacks=("message_tokens",),
 )

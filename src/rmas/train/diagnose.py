@@ -101,6 +101,8 @@ def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) 
     """
     if system.spec.is_constant:
         raise ConfigError(f"{system.spec.name}: its messages are constants; there is no rollout to diagnose.")
+    if system.spec.halts:
+        raise ConfigError(f"{system.spec.name}: its thoughts halt, and steps are compared here. Leave halts out.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:

@@ -13,6 +13,10 @@ def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
     if config.keep_thoughts and spec.is_constant:
         raise ConfigError("keep_thoughts is set, but every message is a constant: nobody thinks. Leave it out.")
+    if config.keep_thoughts and spec.halts:
+        raise ConfigError(
+            f"keep_thoughts is set, but thoughts of {spec.name} halt: none has a fixed length. Leave it out."
+        )
     rounds = spec.rounds if config.rounds is None else config.rounds
     latent_steps = spec.latent_steps if config.latent_steps is None else config.latent_steps
     for number in (rounds, *(row[1] for row in config.curriculum)):
