@@ -57,6 +57,15 @@ def test_every_system_is_shown_without_its_weights(name: str, tmp_cache: Path) -
     assert not tmp_cache.exists()
 
 
+def test_thoughts_that_halt_are_shown(tmp_path: Path) -> None:
+    file = tmp_path / "ends.toml"
+    file.write_text(
+        'pattern = "solo"\nlatent_steps = 9\nhalts = true\n[roles.solver]\nbackbone = "tiny:llama"\n', encoding="utf-8"
+    )
+    assert "latent steps up to 9" in rmas("show", str(file)).stdout
+    assert _json("show", str(file))["halts"] is True
+
+
 def test_shown_widths_and_links_are_those_of_the_loaded_system() -> None:
     table, system = _json("show", "tiny"), load_system("tiny")
     assert [role["width"] for role in table["roles"]] == [backbone.dim for backbone in system.backbones.values()]

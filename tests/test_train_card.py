@@ -149,6 +149,7 @@ def test_the_settings_stand_as_they_were() -> None:
         ({"training": None}, "Not recorded in this bundle."),
         ({"training": None}, "No figures come with this bundle"),
         ({"rounds": 1}, "4 latent vectors a turn for 1 round;"),
+        ({"halts": True}, "pass each other up to 4 latent vectors a turn"),
     ],
 )
 def test_a_fact_is_on_the_card_only_where_it_holds(change: dict[str, Any], words: str) -> None:

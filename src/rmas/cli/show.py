@@ -105,6 +105,7 @@ def _to_json(spec: "SystemSpec", facts: "SystemFacts") -> dict[str, Any]:
         "solver": spec.solver,
         "rounds": spec.rounds,
         "latent_steps": spec.latent_steps,
+        "halts": spec.halts,
         "start": None if spec.links else spec.start,
         "roles": roles,
         "links": links,
@@ -115,8 +116,9 @@ def _to_json(spec: "SystemSpec", facts: "SystemFacts") -> dict[str, Any]:
 
 
 def _describe(spec: "SystemSpec", facts: "SystemFacts") -> str:
+    most = "up to " if spec.halts else ""
     blocks = [
-        f"system    {spec.name}\nrun       rounds {spec.rounds}, latent steps {spec.latent_steps}",
+        f"system    {spec.name}\nrun       rounds {spec.rounds}, latent steps {most}{spec.latent_steps}",
         graph.describe(spec.pattern),
     ]
     if not facts.roles:

@@ -63,9 +63,10 @@ def _head(facts: CardFacts) -> str:
 
 def _what(facts: CardFacts) -> str:
     kind = "learned vectors, the same for every question," if facts.is_constant else "latent vectors"
+    message = f"{'up to ' if facts.halts else ''}{facts.latent_steps} {kind}"
     return (
         f"The links of a recursive multi-agent system: {len(facts.agents)} frozen language models in the pattern "
-        f"`{facts.pattern}` that pass each other {facts.latent_steps} {kind} a turn for {facts.rounds} "
+        f"`{facts.pattern}` that pass each other {message} a turn for {facts.rounds} "
         f"round{'s' if facts.rounds > 1 else ''}; then `{facts.answerer}` writes the answer. This folder holds links, "
         "not the models."
     )

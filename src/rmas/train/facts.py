@@ -69,6 +69,7 @@ class CardFacts:
     edges: tuple[EdgeFacts, ...]
     digest: str
     own_prompts: bool = False  # the bundle brings its wording
+    halts: bool = False  # messages end where a text would
     is_constant: bool = False  # learned constants in the messages' place
     training: TrainingFacts | None = None
 
@@ -99,6 +100,7 @@ def gather(
         answerer=spec.pattern.answerer,
         rounds=spec.rounds,
         latent_steps=spec.latent_steps,
+        halts=spec.halts,
         agents=agents,
         edges=tuple(
             EdgeFacts(edge=edge, design=design, num_parameters=parameters.get(f"outer.{edge}", 0))
