@@ -74,7 +74,7 @@ def test_the_units_of_link_and_constant_are_their_own() -> None:
     for link in system.outer.values():
         assert isinstance(link, Link)
         link.message_MD = torch.nn.Parameter(torch.full((2, link.d_out), 0.5, dtype=torch.float64))
-    found = units(trainable(system, train_inner=False))
+    found = units(trainable(system, rounds=2))
     assert found["outer.reflector->toolcaller.message_MD"] == pytest.approx(0.5)
     weight = system.state_dict()["outer.reflector->toolcaller.proj1.weight"]
     assert found["outer.reflector->toolcaller.proj1.weight"] == pytest.approx(float(weight.square().mean().sqrt()))

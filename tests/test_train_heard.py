@@ -88,7 +88,7 @@ def test_where_more_trains_gradients_go_through_all_that_is_thought(
     tmp_path: Path, checkpointed: bool, shared: bool
 ) -> None:
     system, adapter = tuned_team(tmp_path, shared=shared)
-    parameters = [*adapter.values(), *trainable(system, train_inner=False).values()]
+    parameters = [*adapter.values(), *trainable(system, rounds=2).values()]
     expected = torch.autograd.grad(plain_nll(system, graded=True).mean(), parameters)
     channel = system.channel(STEPS, checkpointed=checkpointed)
     done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=channel, graded=True)
@@ -106,7 +106,7 @@ def test_where_more_trains_gradients_go_through_all_that_is_thought(
 def test_links_that_train_with_it_change_at_a_rate_of_their_own(tmp_path: Path) -> None:
     system, out = team(tmp_path), tmp_path / "out"
     before = {name: tensor.clone() for name, tensor in system.state_dict().items()}
-    sizes = units(trainable(team(tmp_path / "fresh"), train_inner=False))
+    sizes = units(trainable(team(tmp_path / "fresh"), rounds=2))
     settings = latent(tmp_path, links_lr=1e-3, steps=1, dev=0)
     result = train_agent(system, settings, out, resume=False, report=quiet)
     after = load_system(load_spec(str(out)), cache=tmp_path / "cache", dtype="float64").state_dict()

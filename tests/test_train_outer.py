@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from rmas.configfile import load_config
+from rmas.engine import LatentChannel
 from rmas.errors import CheckpointError, ConfigError, LinkError, NumericsError, QuestionError
 from rmas.link import ConstantMessage
 from rmas.prompt import Question
@@ -21,6 +22,7 @@ from rmas.train import store as store_module
 from rmas.train.config import OuterConfig
 from rmas.train.data import Example
 from rmas.train.journal import read_log
+from rmas.train.objective import outer_loss
 from rmas.train.outer import train_outer, trainable
 from rmas.train.resolve import resolved
 from train_zoo import EXAMPLES, PAIR, WORDS, own_system, quiet, same_tensors, sums_file, trainer_of
@@ -208,7 +210,7 @@ def test_rounds_in_which_nobody_is_heard_are_refused(changes: dict[str, Any]) ->
 
 def test_a_system_without_links_has_nothing_to_train() -> None:
     with pytest.raises(ConfigError, match="tiny-solo: it has no link that could train"):
-        trainable(tiny_system("solo"), train_inner=False)
+        trainable(tiny_system("solo"), rounds=2)
 
 
 def lines_file(folder: Path, *rows: dict[str, Any]) -> str:
@@ -453,3 +455,16 @@ def test_an_unknown_start_names_the_nearest(tmp_path: Path) -> None:
     own_system(tmp_path)
     with pytest.raises(LinkError, match=r"unknown start 'identiti' .*Did you mean 'identity'"):
         load_system(str(tmp_path / "mine.toml"), cache=tmp_path / "cache", start="identiti")
+
+
+def test_what_one_round_never_uses_does_not_train() -> None:
+    system = tiny_system("sequential")
+    trained = {rounds: trainable(system, rounds=rounds, train_inner=True) for rounds in (1, 2)}
+    links = {rounds: {".".join(name.split(".")[:2]) for name in found} for rounds, found in trained.items()}
+    assert links[2] - links[1] == {"outer.solver->planner", "inner.solver"}
+    assert links[1] == {"outer.planner->critic", "outer.critic->solver", "inner.planner", "inner.critic"}
+    trainable(system, rounds=1)
+    loss = outer_loss(system, EXAMPLES, rounds=1, channel=LatentChannel(latent_steps=2)).mean()
+    loss.backward()
+    moved = {name for name, parameter in system.named_parameters() if parameter.grad is not None}
+    assert moved == {name for name in trained[1] if name.startswith("outer.")}  # all that it names, and nothing else

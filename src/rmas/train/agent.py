@@ -95,8 +95,9 @@ class AgentTrainer:
             system.set_apart(system.pattern.answerer)
         self.system, self.config, self._split, self._team = system, config, split, team
         self.backbone = system.backbones[system.pattern.answerer]
-        self.links = {} if config.links_lr is None else trainable(system, train_inner=False)
         self._last = Stage(config.rounds or 1, system.spec.latent_steps)
+        self._most_rounds = max(self._last.rounds, *(row[1] for row in config.curriculum), 1)
+        self.links = {} if config.links_lr is None else trainable(system, rounds=self._most_rounds)
         self._batches = Batches(
             lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
@@ -111,7 +112,7 @@ class AgentTrainer:
             self.system,
             (*split.train, *split.dev),
             channels=[self._channel(stage) for stage in stages],
-            rounds=max(stage.rounds for stage in stages),
+            rounds=self._most_rounds,
             max_new_tokens=config.max_new_tokens,
         )
 

@@ -119,7 +119,9 @@ class OuterTrainer:
         )
         self._heads: dict[tuple[int, ...], Heads] = {}
         self._kept: KeptThoughts | None = None
-        self.parameters: Mapping[str, nn.Parameter] = trainable(system, train_inner=config.train_inner)
+        self.parameters: Mapping[str, nn.Parameter] = trainable(
+            system, rounds=self._most_rounds, train_inner=config.train_inner
+        )
 
     def keep(self, report: Report) -> None:
         """Roll out the first thoughts of every example that this process will meet. Raises ConfigError: none stays."""
@@ -140,7 +142,7 @@ class OuterTrainer:
     def check(self, dev: Sequence[Example]) -> None:
         """Refuse, before any work, what no agent could read whole, and missing role targets."""
         stages = [self.stage(step) for step in (0, *(row[0] for row in self.config.curriculum))]
-        rounds = max(self.config.rounds or 1, *(stage.rounds for stage in stages))
+        rounds = self._most_rounds
         for example in (*self.examples, *dev):
             example.question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
             example.answer_in(rounds)
@@ -157,6 +159,11 @@ class OuterTrainer:
             rounds=rounds,
             max_new_tokens=self.config.max_new_tokens,
         )
+
+    @property
+    def _most_rounds(self) -> int:
+        """Of any step and of the dev evaluations."""
+        return max(self.config.rounds or 1, *(row[1] for row in self.config.curriculum), 1)
 
     def stage(self, step: int) -> Stage:
         """Rounds and latent steps of 0-based `step`."""
@@ -227,15 +234,20 @@ class OuterTrainer:
         return "teacher_forced" if draw < share else "rollout"
 
 
-def trainable(system: System, *, train_inner: bool) -> dict[str, nn.Parameter]:
+def trainable(system: System, *, rounds: int, train_inner: bool = False) -> dict[str, nn.Parameter]:
     """The parameters that train, by their name in the system: the outer links', and if asked the inner ones'. No other
     link takes a gradient from here on.
 
+    One round uses no edge that points back, and no inner link of the answerer, which only speaks: they stay.
+
     Links are float32 or wider whatever their backbones are. Raises ConfigError where nothing could train.
     """
-    modules = {f"outer.{name}": module for name, module in system.outer.items()}
+    pattern = system.pattern
+    edges = [str(edge) for edge in pattern.edges if rounds > 1 or pattern.is_forward(edge)]
+    modules = {f"outer.{edge}": system.outer[edge] for edge in edges}
     if train_inner:
-        modules |= {f"inner.{name}": module for name, module in system.inner.items()}
+        roles = [role for role in pattern.roles if rounds > 1 or role != pattern.answerer]
+        modules |= {f"inner.{role}": system.inner[role] for role in roles}
     found = {
         f"{place}.{name}": parameter
         for place, module in modules.items()
