@@ -132,15 +132,17 @@ class LatentChannel:
         return thought._replace(message=blocks, steps=tuple(min(length + 1, self.latent_steps) for length in lengths))
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        message = thought.message
-        assert isinstance(message, Tensor | list), "latents"
-        blocks = [block for block in message if isinstance(block, Tensor)]
-        z_BMD = message if isinstance(message, Tensor) else pad_sequence(blocks, batch_first=True)
-        carried_BMD = link(z_BMD).to(receiver.device, receiver.dtype)
-        check_finite(carried_BMD)
-        if isinstance(message, Tensor):
-            return carried_BMD
-        return [z_MD[: len(block)] for z_MD, block in zip(carried_BMD, blocks, strict=True)]
+        if isinstance(thought.message, Tensor):
+            return _carried(link, thought.message, receiver)
+        blocks = [block for block in thought.message or () if isinstance(block, Tensor)]
+        z_BMD = _carried(link, pad_sequence(blocks, batch_first=True), receiver)
+        return [z_MD[: len(block)] for z_MD, block in zip(z_BMD, blocks, strict=True)]
+
+
+def _carried(link: Callable[[Tensor], Tensor], z_BMD: Tensor, receiver: Backbone) -> Tensor:
+    message = link(z_BMD).to(receiver.device, receiver.dtype)
+    check_finite(message)
+    return message
 
 
 @final
