@@ -90,7 +90,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     The plain way takes its turn in the first `plain_repeats` of them; ours is timed before and after it.
     """
     system = load_system(config["system"], dtype=config["dtype"])
-    parameters = trainable(system, train_inner=False)
+    parameters = trainable(system, rounds=config["rounds"])
     for name, parameter in system.named_parameters():
         parameter.requires_grad_(name in parameters)
     examples = _examples(system, config)
@@ -144,7 +144,7 @@ def exact(config: dict[str, Any]) -> dict[str, Any]:
     stage, found = Stage(*config["exact"]), dict[str, Gradients]()
     for dtype in ("float64", "float32"):
         system = load_system(config["system"], dtype=dtype).to(getattr(torch, dtype))
-        parameters = trainable(system, train_inner=False)
+        parameters = trainable(system, rounds=stage.rounds)
         for name, parameter in system.named_parameters():
             parameter.requires_grad_(name in parameters)
         example = _examples(system, config)[0]
@@ -235,7 +235,7 @@ class Way(NamedTuple):
 def _memory(system: System, example: Example, rounds: int, config: dict[str, Any]) -> dict[str, Any]:
     """The four ways on one sample, one after the other."""
     stage = Stage(rounds, config["latent_steps"])
-    parameters = trainable(system, train_inner=False)
+    parameters = trainable(system, rounds=rounds)
     losses = {
         "ours": ours(system, [example], stage),
         "unchecked": ours(system, [example], stage, checkpointed=False),
