@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
@@ -306,12 +307,14 @@ def test_dots_stand_on_the_lines_asked_for_and_the_best_of_a_panel_has_its_numbe
     lines = ("a", "never", "b")
     sums, more = dots_figure(panels, lines=lines).axes
     assert [label.get_text() for label in sums.get_yticklabels()] == ["a", "b"]  # whom no panel has is left out
-    assert [line.get_xydata()[0].tolist() for line in sums.lines] == [[25.0, 0.0], [50.0, 1.0]]
-    assert [line.get_xydata()[0].tolist() for line in more.lines] == [[75.0, 0.0]]
+    places = [[tuple(np.asarray(line.get_xydata())[0]) for line in axes.lines] for axes in (sums, more)]
+    assert places == [[(25.0, 0.0), (50.0, 1.0)], [(75.0, 0.0)]]
     assert sums.get_ylim() == more.get_ylim() == (1.6, -0.8)  # the first line is above
     assert [[text.get_text() for text in axes.texts] for axes in (sums, more)] == [["50.0"], ["75.0"]]
-    (error,) = sums.collections[0].get_segments()
-    assert error[:, 0].tolist() == pytest.approx([20.0, 30.0])
+    bar = sums.collections[0]
+    assert isinstance(bar, LineCollection)
+    (error,) = bar.get_segments()
+    assert np.asarray(error)[:, 0].tolist() == pytest.approx([20.0, 30.0])
     for name in ("a.png", "b.png"):
         draw_dots(tmp_path / name, panels, lines=lines)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

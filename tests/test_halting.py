@@ -37,8 +37,7 @@ from rmas.systemfile import load_spec
 from rmas.train.diagnose import diagnose
 from rmas.train.objective import outer_loss
 from test_train_diagnose import config
-from test_train_kept import trainer_of
-from train_zoo import EXAMPLES, quiet
+from train_zoo import EXAMPLES, quiet, trainer_of
 from zoo import (
     FAMILIES,
     QUESTIONS,
@@ -76,16 +75,15 @@ def halting(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
     """The system with thoughts that halt, and with ends of text that its random models come to: a third of all ids."""
     system.spec = replace(system.spec, halts=True)
     for model in set(system.backbones.values()):
-        size = (
-            len(model.embed(torch.arange(1))[0])
-            and model.logits(torch.zeros(1, model.dim, dtype=model.dtype)).shape[-1]
-        )
-        monkeypatch.setattr(model, "eos_ids", frozenset(range(0, size, 3)))
+        monkeypatch.setattr(model, "eos_ids", frozenset(range(0, len(model.tokenizer.hf), 3)))
     return system
 
 
 def lengths_of(recorder: Recorder) -> dict[str, list[int]]:
-    return {salt: [len(block) for block in thought.message or ()] for salt, thought in recorder.thoughts}
+    return {
+        salt: [len(block) for block in thought.message or () if isinstance(block, Tensor)]
+        for salt, thought in recorder.thoughts
+    }
 
 
 def begun(model: Backbone, prompts: Sequence[Prompt], *, cached: bool = True) -> tuple[Agent, Read]:
