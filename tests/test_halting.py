@@ -72,10 +72,10 @@ class Cut(Around):
 
 
 def halting(system: System, monkeypatch: pytest.MonkeyPatch) -> System:
-    """The system with thoughts that halt, and with ends of text that its random models come to: a third of all ids."""
+    """The system with thoughts that halt, and with ends of text that its random models come to: every other id."""
     system.spec = replace(system.spec, halts=True)
     for model in set(system.backbones.values()):
-        monkeypatch.setattr(model, "eos_ids", frozenset(range(0, len(model.tokenizer.hf), 3)))
+        monkeypatch.setattr(model, "eos_ids", frozenset(range(0, len(model.tokenizer.hf), 2)))
     return system
 
 
@@ -206,21 +206,24 @@ def test_shuffled_and_zeroed_messages_keep_their_lengths(control: Control, monke
     spec, settings = KIND.variant(system.spec, RunConfig(rounds=1, latent_steps=M, control=control))
     solver = RecursiveSolver(system, settings, Sampling(max_new_tokens=2))
     real = RecursiveSolver(system, RunConfig(rounds=1, latent_steps=M), Sampling(max_new_tokens=2))
-    ours, theirs = ([a.trace.turns for a in each.solve(QUESTIONS)] for each in (solver, real))
+    questions = sorted(QUESTIONS, key=lambda question: len(question.text))  # the order of a solver's batch
+    turns = [[a.trace.turns for a in each.solve(questions)] for each in (solver, real)]
     assert spec is system.spec
-    first = [[turns[0].latent_steps for turns in all_] for all_ in (ours, theirs)]
+    first = [[one[0].latent_steps for one in each] for each in turns]
     assert first[0] == first[1]
-    read_by_second = [[turns[1].tokens_in for turns in all_] for all_ in (ours, theirs)]
-    if control == "zeroed":
-        assert read_by_second[0] == read_by_second[1]
-    else:
-        own = [tokens - turns[0].latent_steps for tokens, turns in zip(read_by_second[1], theirs, strict=True)]
-        assert len(own) == len(QUESTIONS)
-        assert sum(read_by_second[0]) == sum(read_by_second[1])
+    recorder = Recorder(system.channel(M))
+    with torch.no_grad():
+        run(system, questions, rounds=1, channel=recorder, speak=greedily(2))
+    lengths = lengths_of(recorder)["1 planner"]
+    assert len(set(lengths)) > 1
+    heard = lengths if control == "zeroed" else [*lengths[-1:], *lengths[:-1]]  # of the question before
+    ours, theirs = ([one[1].tokens_in for one in each] for each in turns)
+    assert ours == [read - own + other for read, own, other in zip(theirs, lengths, heard, strict=True)]
 
 
 def test_questions_of_a_pattern_that_hears_itself_halt_too(monkeypatch: pytest.MonkeyPatch) -> None:
     system = halting(tiny_system("looped", ["qwen2"]), monkeypatch)
     solver = RecursiveSolver(system, RunConfig(rounds=3, latent_steps=M), Sampling(max_new_tokens=2))
     answers = solver.solve([*QUESTIONS, Question(text="And now?")])
-    assert all(answer.trace.usage.latent_steps <= 2 * M for answer in answers)
+    taken = [answer.trace.usage.latent_steps for answer in answers]
+    assert min(taken) < 2 * M >= max(taken)

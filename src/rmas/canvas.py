@@ -66,6 +66,11 @@ def blank(width: float, height: float, *, pad: float = 0.03) -> "Figure":
     return figure
 
 
+def write_below(figure: "Figure", note: str) -> None:
+    """A small line at the lower right of the picture."""
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=GREY[1])
+
+
 def save_picture(path: Path, figure: Callable[[], "Figure"], look: dict[Any, Any] = LOOK) -> None:
     """Draw under `look` and write .png (200 dots an inch), .pdf or .svg. ConfigError: another suffix, not writable, or
     no matplotlib.

@@ -11,8 +11,17 @@ trace.py     what happened, counted once
 """
 
 from rmas.engine.calls import least_tokens
-from rmas.engine.channel import Around, Channel, ConstantChannel, KnownThoughts, LatentChannel, TextChannel, Thought
-from rmas.engine.control import Controlled
+from rmas.engine.channel import (
+    Around,
+    Channel,
+    ConstantChannel,
+    KnownThoughts,
+    LatentChannel,
+    TextChannel,
+    Thought,
+    carry_latents,
+)
+from rmas.engine.control import NEED_ONE_LENGTH, Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
 from rmas.engine.trace import Call, Trace, Turn, Usage
@@ -33,6 +42,7 @@ from rmas.engine.turn import (
 from rmas.settings import Sampling
 
 __all__ = [
+    "NEED_ONE_LENGTH",
     "Agent",
     "Around",
     "Call",
@@ -55,6 +65,7 @@ __all__ = [
     "Trace",
     "Turn",
     "Usage",
+    "carry_latents",
     "check_finite",
     "check_lengths",
     "halting_rollout",

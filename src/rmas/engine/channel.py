@@ -6,7 +6,6 @@ from typing import NamedTuple, Protocol, final
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from rmas.backbone import Backbone
 from rmas.conversation import Prompt
@@ -132,17 +131,20 @@ class LatentChannel:
         return thought._replace(message=blocks, steps=tuple(min(length + 1, self.latent_steps) for length in lengths))
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        if isinstance(thought.message, Tensor):
-            return _carried(link, thought.message, receiver)
-        blocks = [block for block in thought.message or () if isinstance(block, Tensor)]
-        z_BMD = _carried(link, pad_sequence(blocks, batch_first=True), receiver)
-        return [z_MD[: len(block)] for z_MD, block in zip(z_BMD, blocks, strict=True)]
+        return carry_latents(link, thought, receiver)
 
 
-def _carried(link: Callable[[Tensor], Tensor], z_BMD: Tensor, receiver: Backbone) -> Tensor:
-    message = link(z_BMD).to(receiver.device, receiver.dtype)
-    check_finite(message)
-    return message
+def carry_latents(link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
+    """A message of latents through a link: all rows at once, or a block after the other where it has one a row."""
+
+    def through(z_BMD: Tensor) -> Tensor:
+        message = link(z_BMD).to(receiver.device, receiver.dtype)
+        check_finite(message)
+        return message
+
+    if isinstance(thought.message, Tensor):
+        return through(thought.message)
+    return [through(block[None])[0] for block in thought.message or () if isinstance(block, Tensor)]
 
 
 @final

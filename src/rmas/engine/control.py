@@ -105,6 +105,9 @@ _VOIDED: Mapping[Control, Callable[[Tensor, Sequence[Generator], int], Tensor]] 
 }
 
 
+NEED_ONE_LENGTH = frozenset(_VOIDED)  # of all messages of a batch
+
+
 def _draw(shape: tuple[int, ...], generators: Sequence[Generator], like: Tensor) -> Tensor:
     """Standard normal numbers, (B, *shape), each row from its own generator."""
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(like)

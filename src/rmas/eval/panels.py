@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from rmas.canvas import COLOURS, GREY, blank, save_picture
+from rmas.canvas import COLOURS, GREY, blank, save_picture, write_below
 from rmas.errors import ConfigError
 from rmas.eval.space import Cloud
 from rmas.eval.tables import NOTHING
@@ -55,7 +55,7 @@ def clouds_figure(clouds: Sequence[Cloud], *, note: str = "") -> "Figure":
     for axes in panels[len(clouds) :]:
         axes.set_axis_off()
     if note:
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=GREY[1])
+        write_below(figure, note)
     return figure
 
 
@@ -83,7 +83,7 @@ def grid_figure(cells: Mapping[tuple[int, int], tuple[float, float]], *, x_label
     axes.set_xticks(range(len(columns)), map(str, columns))
     axes.set_yticks(range(len(rows)), map(str, rows))
     axes.grid(visible=False)
-    figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=GREY[1])
+    write_below(figure, "accuracy, %, ± standard error")
     return figure
 
 
@@ -112,5 +112,5 @@ def dots_figure(panels: Mapping[str, Mapping[str, tuple[float, float]]], *, line
         axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     row[0].set(ylim=(len(lines) - 0.4, -0.8))
     row[0].set_yticks(range(len(lines)), lines)
-    figure.supxlabel("accuracy, %, ± standard error", x=0.99, ha="right", fontsize=6, color=GREY[1])
+    write_below(figure, "accuracy, %, ± standard error")
     return figure

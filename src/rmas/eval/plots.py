@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rmas.canvas import COLOURS, GREY, blank, save_picture
+from rmas.canvas import COLOURS, GREY, blank, save_picture, write_below
 from rmas.errors import ConfigError, unknown
 from rmas.eval.series import MEASURES, SETTINGS, Series, series_of
 
@@ -63,7 +63,7 @@ def lines_figure(
     for number, line in enumerate(levels):
         _draw_level(axes, line, number, len(levels))
     if note:
-        figure.supxlabel(note, x=0.99, ha="right", fontsize=6, color=GREY[1])
+        write_below(figure, note)
     _name_lines(figure, axes, series)
     return figure
 

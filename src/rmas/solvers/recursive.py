@@ -9,6 +9,7 @@ from typing import final
 import torch
 
 from rmas.engine import (
+    NEED_ONE_LENGTH,
     Channel,
     Controlled,
     Heads,
@@ -113,7 +114,7 @@ def open_recursive(spec: SystemSpec, config: RunConfig, sampling: Sampling | Non
 
 def _checked(spec: SystemSpec, config: RunConfig) -> tuple[SystemSpec, RunConfig]:
     """Where thoughts halt, messages have no common length, and some controls need one."""
-    if spec.halts and config.control not in ("none", "shuffled", "zeroed", "alone"):
+    if spec.halts and config.control in NEED_ONE_LENGTH:
         raise ConfigError(
             f"control is {config.control}, which is for latents of one length, and thoughts of {spec.name} halt. "
             "Use shuffled or zeroed."

@@ -26,7 +26,7 @@ from rmas.train.dev import check_answers, check_read, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
 from rmas.train.loop import fit
-from rmas.train.objective import Stage, Unrolled, backward, stage_of, unroll
+from rmas.train.objective import Stage, Unrolled, backward, stage_of, stages_of, unroll
 from rmas.train.outer import trainable
 from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.team import Team, join_team
@@ -96,7 +96,8 @@ class AgentTrainer:
         self.system, self.config, self._split, self._team = system, config, split, team
         self.backbone = system.backbones[system.pattern.answerer]
         self._last = Stage(config.rounds or 1, system.spec.latent_steps)
-        self._most_rounds = max(self._last.rounds, *(row[1] for row in config.curriculum), 1)
+        self._stages = stages_of(config.curriculum, self._last)
+        self._most_rounds = max(stage.rounds for stage in self._stages)
         self.links = {} if config.links_lr is None else trainable(system, rounds=self._most_rounds)
         self._batches = Batches(
             lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
@@ -107,11 +108,10 @@ class AgentTrainer:
         """Refuse, before any work, answers and prompts that have no room."""
         config, split = self.config, self._split
         check_answers(self.system, (example.answer for example in split.dev), max_new_tokens=config.max_new_tokens)
-        stages = [self._last, *(Stage(*row[1:]) for row in config.curriculum)]
         check_read(
             self.system,
             (*split.train, *split.dev),
-            channels=[self._channel(stage) for stage in stages],
+            channels=[self._channel(stage) for stage in self._stages],
             rounds=self._most_rounds,
             max_new_tokens=config.max_new_tokens,
         )

@@ -27,6 +27,7 @@ from rmas.engine import (
     Read,
     Runnable,
     Thought,
+    carry_latents,
     num_positions,
     read,
     recomputed,
@@ -53,6 +54,11 @@ def stage_of(step: int, curriculum: Sequence[tuple[int, int, int]], otherwise: S
     """Rounds and latent steps of 0-based `step`: the curriculum's last row that has begun, or `otherwise`."""
     begun = [Stage(rounds, latent) for first, rounds, latent in curriculum if first <= step]
     return begun[-1] if begun else otherwise
+
+
+def stages_of(curriculum: Sequence[tuple[int, int, int]], last: Stage) -> list[Stage]:
+    """Every stage of a training: `last`, which its dev evaluations have in any case, and the curriculum's."""
+    return [last, *(Stage(rounds, latent) for _, rounds, latent in curriculum)]
 
 
 class Unrolled(NamedTuple):
@@ -241,8 +247,7 @@ class ForcedChannel:
         return Thought(message, num_positions(prompts, inbox), max(len(row) for row in rows), (0,) * len(prompts), salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
-        blocks = [block for block in thought.message or () if isinstance(block, Tensor)]
-        return [link(z_TD).to(receiver.device, receiver.dtype) for z_TD in blocks]
+        return carry_latents(link, thought, receiver)
 
 
 def forced_channel(system: System, examples: Sequence[Example], *, cap: int, checkpointed: bool) -> ForcedChannel:

@@ -24,7 +24,7 @@ from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import fit
-from rmas.train.objective import Stage, Unrolled, backward, forced_channel, stage_of, unroll
+from rmas.train.objective import Stage, Unrolled, backward, forced_channel, stage_of, stages_of, unroll
 from rmas.train.resolve import resolved
 from rmas.train.run import DevResult, StepResult
 from rmas.train.team import ALONE, Team, join_team
@@ -117,6 +117,9 @@ class OuterTrainer:
             by_length=config.by_length,
             fixed=config.keep_heads,
         )
+        self._last = Stage(self.config.rounds or 1, self.config.latent_steps or 1)  # none is None: resolved
+        self._stages = stages_of(config.curriculum, self._last)
+        self._most_rounds = max(stage.rounds for stage in self._stages)
         self._heads: dict[tuple[int, ...], Heads] = {}
         self._kept: KeptThoughts | None = None
         self.parameters: Mapping[str, nn.Parameter] = trainable(
@@ -130,7 +133,7 @@ class OuterTrainer:
                 "keep_thoughts is set, but no agent's first thought stays the same in this training: its inner link "
                 "trains. Leave keep_thoughts out."
             )
-        stages = [self.stage(0), *(Stage(*row[1:]) for row in self.config.curriculum), self.stage(self.config.steps)]
+        stages = [self.stage(0), *self._stages[1:], self.stage(self.config.steps)]
         self._kept = keep_thoughts(
             self.system,
             [self.examples[i] for i in self._team.met(self._batches, self.config.steps)],
@@ -141,15 +144,13 @@ class OuterTrainer:
 
     def check(self, dev: Sequence[Example]) -> None:
         """Refuse, before any work, what no agent could read whole, and missing role targets."""
-        stages = [self.stage(step) for step in (0, *(row[0] for row in self.config.curriculum))]
         rounds = self._most_rounds
         for example in (*self.examples, *dev):
             example.question.check_roles((*self.system.pattern.roles, *self.system.spec.team))
             example.answer_in(rounds)
-        longest = max(self.config.latent_steps or 1, *(stage.latent_steps for stage in stages))
-        channels: list[Channel] = [self.system.channel(longest)]
+        channels: list[Channel] = [self.system.channel(max(stage.latent_steps for stage in self._stages))]
         if self.config.objective != "rollout":
-            channels.append(self._channel("teacher_forced", self.examples, stages[0]))
+            channels.append(self._channel("teacher_forced", self.examples, self.stage(0)))
         answers = (example.answer_in(rounds) for example in dev)
         check_answers(self.system, answers, max_new_tokens=self.config.max_new_tokens)
         check_read(
@@ -160,20 +161,14 @@ class OuterTrainer:
             max_new_tokens=self.config.max_new_tokens,
         )
 
-    @property
-    def _most_rounds(self) -> int:
-        """Of any step and of the dev evaluations."""
-        return max(self.config.rounds or 1, *(row[1] for row in self.config.curriculum), 1)
-
     def stage(self, step: int) -> Stage:
         """Rounds and latent steps of 0-based `step`."""
-        assert self.config.rounds is not None and self.config.latent_steps is not None, "resolved"
-        return stage_of(step, self.config.curriculum, Stage(self.config.rounds, self.config.latent_steps))
+        return stage_of(step, self.config.curriculum, self._last)
 
     @cached_property
     def _room(self) -> int:
         """The most positions that any turn of this training takes after reading its prompt."""
-        steps = [self.config.latent_steps or 1, *(row[2] for row in self.config.curriculum)]
+        steps = [stage.latent_steps for stage in self._stages]
         if self.config.objective != "rollout":
             steps.append(self.config.target_cap)
         return max(*steps, longest_answer(self.system, self.examples))
@@ -200,12 +195,11 @@ class OuterTrainer:
 
     def measure(self, examples: Sequence[Example]) -> Mapping[str, float]:
         """Dev figures, at the rounds and latent steps that the system is trained for."""
-        stage = Stage(self.config.rounds or 1, self.config.latent_steps or 1)
         return measure(
             self.system,
             examples,
-            rounds=stage.rounds,
-            channel_of=lambda _: self.system.channel(stage.latent_steps),
+            rounds=self._last.rounds,
+            channel_of=lambda _: self.system.channel(self._last.latent_steps),
             probes=self.config.probes,
             batch_size=self.config.dev_batch,
             max_new_tokens=self.config.max_new_tokens,
