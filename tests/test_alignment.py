@@ -95,6 +95,7 @@ def test_next_token_pairs_hold_each_state_and_the_embedding_that_follows(family:
 
 
 def links(*, d_a: int = 32, d_b: int = 48) -> tuple[dict[str, Link], dict[Edge, Link]]:
+    torch.manual_seed(0)  # of what no fit decides
     return {"a": Link("mlp_ln_res", "inner", d_a, d_a)}, {EDGE: Link("linear", "outer", d_a, d_b)}
 
 
@@ -132,6 +133,31 @@ def test_a_start_is_computed_once_and_then_read_from_the_cache(
     for one, other in ((first[0]["a"], second[0]["a"]), (first[1][EDGE], second[1][EDGE])):
         assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
     assert sorted(path.suffix for path in (tmp_cache / "starts").iterdir()) == [".safetensors", ".safetensors"]
+
+
+def test_a_cached_start_leaves_to_chance_what_the_fit_leaves_to_it(tmp_cache: Path) -> None:
+    """Else a seed's links would be those of whichever seed came first on this machine."""
+    backbones = {"a": backbone("llama"), "b": backbone("qwen2")}
+    first, second = (Link("mlp_ln_res", "inner", 32, 32) for _ in range(2))
+    drawn = second.proj1.weight.clone()
+    for link in (first, second):
+        Aligner(backbones, cache=tmp_cache).write({"a": link}, {})
+    assert torch.equal(second.proj1.weight, drawn)
+    assert not torch.equal(second.proj1.weight, first.proj1.weight)
+    assert first.post_norm is not None
+    assert second.post_norm is not None
+    assert torch.equal(second.post_norm.weight, first.post_norm.weight)
+    assert not torch.equal(second.post_norm.weight, torch.ones(32))
+
+
+def test_a_cached_start_fits_a_link_with_more_constants_beside_it(tmp_cache: Path) -> None:
+    backbones = {"a": backbone("llama"), "b": backbone("qwen2")}
+    short, long = (Link("linear+constant", "outer", 32, 48, latent_steps=steps) for steps in (4, 12))
+    for link in (short, long):
+        Aligner(backbones, cache=tmp_cache).write({}, {EDGE: link})
+    assert torch.equal(short.proj1.weight, long.proj1.weight)
+    assert long.message_MD is not None
+    assert long.message_MD.shape == (12, 48)
 
 
 def test_the_calibration_text_is_read_once_for_roles_that_share_a_backbone(

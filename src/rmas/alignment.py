@@ -22,12 +22,12 @@ from torch import Tensor
 
 from rmas.backbone import HFBackbone
 from rmas.errors import SourceError
-from rmas.link import Link, SoftToken, fit_affine, mean_norm, write_affine
+from rmas.link import Link, SoftToken, fit_affine, left_to_chance, mean_norm, write_affine
 from rmas.pattern import Edge
 from rmas.sources import Progress, silent
 
 CALIBRATION = Path(__file__).parent / "calibration.txt"
-_VERSION = "2"  # of what this file computes; part of every cache key
+_VERSION = "3"  # of what this file computes; part of every cache key
 _COMMON = 10  # ranks up to here weigh about the same
 _BATCH = 8  # texts
 _SOFT_BATCH = 64  # states: each becomes a row of logits
@@ -81,13 +81,14 @@ class Aligner:
         key = " ".join([_VERSION, link.place, link.design, str(link.d_in), str(link.d_out), *identity])
         file = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
         if (stored := _stored(file)) is not None:
-            link.load_state_dict(stored)
+            link.load_state_dict(stored, strict=False)
             return
         device = next(link.parameters()).device
         x_ND, y_NE, w_N = pairs()
         link.cpu()
         write_affine(link, fit_affine(x_ND, y_NE, w_N), x_ND, y_NE, w_N)
-        _store(link.state_dict(), file)
+        fitted = {name: tensor for name, tensor in link.state_dict().items() if name not in left_to_chance(link)}
+        _store(fitted, file)
         link.to(device)
 
     def _inner_pairs(self, backbone: HFBackbone) -> Pairs:

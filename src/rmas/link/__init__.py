@@ -2,7 +2,16 @@
 
 from rmas.designs import CONSTANT, LINKS, SOFT_TOKEN, STARTS, Design, Place, check_design
 from rmas.link.design import ConstantMessage, Link, SoftToken, count_parameters
-from rmas.link.start import Affine, fit_affine, hush, mean_norm, write_affine, write_constant, write_identity
+from rmas.link.start import (
+    Affine,
+    fit_affine,
+    hush,
+    left_to_chance,
+    mean_norm,
+    write_affine,
+    write_constant,
+    write_identity,
+)
 
 __all__ = [
     "CONSTANT",
@@ -19,6 +28,7 @@ __all__ = [
     "count_parameters",
     "fit_affine",
     "hush",
+    "left_to_chance",
     "mean_norm",
     "write_affine",
     "write_constant",

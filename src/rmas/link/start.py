@@ -89,6 +89,16 @@ def write_affine(link: Link, affine: Affine, x_ND: Tensor, y_NE: Tensor, w_N: Te
         link.post_norm.bias.mul_(factor)
 
 
+def left_to_chance(link: Link) -> set[str]:
+    """The tensors of a link just started that are still as they were drawn: a first layer whose second says nothing
+    yet, and a constant.
+    """
+    names = set() if link.message_MD is None else {"message_MD"}
+    if link.proj2 is not None and not link.proj2.weight.any():
+        names |= {"proj1.weight", "proj1.bias"}
+    return names
+
+
 @torch.no_grad()
 def write_identity(link: Link) -> None:
     """Start `link` near the identity (widths cut or padded with zeros); designs with LayerNorms keep the direction."""
