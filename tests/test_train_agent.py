@@ -18,10 +18,12 @@ from rmas.prompt import Question
 from rmas.solvers import open_solver
 from rmas.system import System, load_system
 from rmas.systemfile import load_spec
-from rmas.train.agent import train_agent
+from rmas.train.agent import AgentTrainer, train_agent
 from rmas.train.config import AgentConfig
+from rmas.train.data import Split
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, outer_loss, unroll
+from rmas.train.team import join_team
 from train_zoo import EXAMPLES, cut_at, quiet, same_weights, sums_file
 from zoo import QUESTIONS
 
@@ -208,6 +210,30 @@ def test_all_weights_are_not_trained_in_bfloat16(tmp_path: Path) -> None:
     system.backbones["solver"].dtype = torch.bfloat16
     with pytest.raises(ConfigError, match=r"method is full and tiny:llama is in torch\.bfloat16"):
         train_agent(system, config(tmp_path, method="full"), tmp_path / "out", resume=False, report=quiet)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_mixed_precision_has_nearly_the_gradients_of_float32(tmp_path: Path, family: str) -> None:
+    found = {}
+    for mixed in ("none", "bfloat16"):
+        system = alone(tmp_path, family)
+        system.backbones["solver"].model.to(torch.float32)
+        system.backbones["solver"].dtype = torch.float32
+        settings = replace(config(tmp_path, method="full"), mixed_precision=mixed)
+        trainer = AgentTrainer(system, settings, Split(tuple(EXAMPLES), ()), team=join_team())
+        parameters = trainer.release()
+        trainer.step(0)
+        assert {p.grad.dtype for p in parameters.values() if p.grad is not None} == {torch.float32}
+        found[mixed] = torch.cat([p.grad.flatten() for p in parameters.values() if p.grad is not None])
+    plain, mixed_one = found.values()
+    assert not torch.equal(plain, mixed_one)
+    assert (plain - mixed_one).norm() < 0.05 * plain.norm()
+
+
+def test_mixed_precision_needs_float32(tmp_path: Path) -> None:
+    settings = config(tmp_path, mixed_precision="bfloat16")
+    with pytest.raises(ConfigError, match=r"mixed_precision is bfloat16 and tiny:llama is in torch\.float64"):
+        train_agent(alone(tmp_path), settings, tmp_path / "out", resume=False, report=quiet)
 
 
 def test_a_dev_answer_that_could_never_be_written_is_refused(tmp_path: Path) -> None:

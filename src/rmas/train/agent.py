@@ -84,6 +84,11 @@ def _check(system: System, config: AgentConfig) -> None:
         raise ConfigError(
             f"method is full and {backbone.name} is in {backbone.dtype}: too coarse. Use --dtype float32."
         )
+    if config.mixed_precision != "none" and backbone.dtype != torch.float32:
+        raise ConfigError(
+            f"mixed_precision is {config.mixed_precision} and {backbone.name} is in {backbone.dtype}: "
+            "weights are to be in float32. Use --dtype float32, or leave it out."
+        )
 
 
 @final
@@ -136,11 +141,15 @@ class AgentTrainer:
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
         stage, weight = stage_of(number, self.config.curriculum, self._last), self.config.earlier_weight
+        is_mixed = self.config.mixed_precision != "none"
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self._split.train[i] for i in places]
             channel = self._heard(micro, stage)
-            return unroll(self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight, graded=True)
+            with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=is_mixed):
+                return unroll(
+                    self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight, graded=True
+                )
 
         return backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
 

@@ -179,6 +179,7 @@ class AgentConfig(LoopConfig):
 
     lr: float = 2e-4
     method: Literal["lora", "full"] = "lora"
+    mixed_precision: Literal["none", "bfloat16"] = "none"  # in which type float32 weights are multiplied in training
     rank: int = 16  # of an adapter
     alpha: int = 32  # its change is scaled by alpha / rank
     rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
@@ -210,6 +211,7 @@ class AgentConfig(LoopConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_known("method", self.method, ("lora", "full"))
+        _require_known("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
         _require_known("channel", self.channel, ("text", "latent"))
         for name in ("rank", "alpha", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
