@@ -1,6 +1,6 @@
 """How long a team takes with latents and with text, round by round, at the text length that dev questions prefer.
 
-    make bench NAME=pace ARGS=gsm8k_train.jsonl
+    make bench NAME=pace ARGS="gsm8k_train.jsonl --system smol-qwen"
 
 The same models, prompts, rounds and room for the answer; latent steps count as tokens do. The length is chosen by the
 accuracy of text in one round, of equal ones the shorter. Then one batch of other questions is answered in turn by both,
@@ -35,9 +35,12 @@ class Pace(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    config = load_config(__file__)
     parser.add_argument("data", type=Path, help="a copy of the task's training questions")
-    config, data = load_config(__file__), parser.parse_args().data
-    system, task = load_system(config["system"], dtype=config["dtype"]), find_task(config["task"])
+    parser.add_argument("--system", choices=[*config["systems"]], default=next(iter(config["systems"])))
+    data, name = (arguments := parser.parse_args()).data, arguments.system
+    config = {"system": name} | config | config.pop("systems")[name]
+    system, task = load_system(name, dtype=config["dtype"]), find_task(config["task"])
     samples = load_samples(task, data=str(data), limit=config["dev"] + config["questions"])
     dev, timed_ones = samples[: config["dev"]], samples[config["dev"] :]
 
@@ -58,7 +61,7 @@ def main() -> None:
         rows.append(_row(rounds, pairs))
         print(f"{rounds} rounds: text over latents {rows[-1]['text_over_latent']['median']:.2f} in seconds")
     dev_figures = {"latent": latent, "text": {str(length): found for length, found in by_length.items()}}
-    finish("pace", {**config, "dev_accuracy": dev_figures, "message_tokens": best, "by_rounds": rows})
+    finish(f"pace-{name}", {**config, "dev_accuracy": dev_figures, "message_tokens": best, "by_rounds": rows})
 
 
 def _latent(system: System, config: dict[str, Any], rounds: int) -> RecursiveSolver:
