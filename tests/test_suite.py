@@ -15,6 +15,7 @@ from rmas.eval.paired import mcnemar
 from rmas.eval.record import SAMPLES, pack_records
 from rmas.eval.run import evaluate_into
 from rmas.eval.tables import NOTHING
+from rmas.runfolder import claim_folder
 from rmas.suite import compare as compare_module
 from rmas.suite.config import load_suite
 from rmas.suite.overview import write_overview
@@ -166,6 +167,29 @@ def test_parts_of_a_suite_keep_what_others_tell_of_their_failures(tmp_path: Path
     solver.write_text(SOLVER, encoding="utf-8")
     assert told("sums/*") == {"runs/more/once"}
     assert told() == set()
+
+
+def test_a_failure_is_forgotten_as_soon_as_it_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, out = adders(tmp_path), tmp_path / "out"
+    out.mkdir()
+    (out / "failed.json").write_text('{"runs/sums/adder": "no room", "runs/more/half": "no room"}', encoding="utf-8")
+
+    def cut(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare_module, "evaluate_into", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(suite, tmp_path, only=["sums/adder"])
+    assert set(json.loads((out / "failed.json").read_text(encoding="utf-8"))) == {"runs/more/half"}
+
+
+def test_a_failure_of_several_lines_is_told_in_one(tmp_path: Path) -> None:
+    solver = tmp_path / "talks.py"
+    broken = SOLVER.replace("return str(found)", "raise ValueError('one\\n  two')\n        return str(found)")
+    solver.write_text(broken, encoding="utf-8")
+    outcome = run(suite_of(tmp_path, f'{TASKS}[methods.talks]\nsolver = "{solver}"\n'), tmp_path)
+    assert len(outcome.failed) == 2
+    assert all(why.startswith("ValueError: one two (") for why in outcome.failed.values())
 
 
 def test_a_pattern_that_fits_no_cell_is_one_line(tmp_path: Path) -> None:
@@ -365,6 +389,37 @@ def test_the_command_prints_the_tables_and_tells_failures_by_its_exit_code(tmp_p
     assert result.exit_code == 2
     assert "runs/sums/adder: ZeroDivisionError" in result.stderr
     assert "2 of 4 failed" in result.stderr
+
+
+def test_the_status_of_a_suite_is_told_and_nothing_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(SOLVER.replace("self.answer(q.text)", "1 / 0"), encoding="utf-8")
+    train = f'{{ stage = "outer", data = "{LESSONS}", steps = 9 }}'
+    links = f'[methods.links]\nsystem = "tiny"\ntrain = {train}\n'
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8") + f'[methods.broken]\nsolver = "{broken}"\n{links}'
+    suite = suite_of(tmp_path, text)
+    run(suite, tmp_path, only=["*/adder", "sums/broken"])
+    out = tmp_path / "out"
+    (out / "runs/more/adder/summary.json").unlink()  # as one that was cut off
+    shutil.copytree(out / "runs/sums/adder", out / "runs/sums/half")  # another's
+    trained = out / "trained/links-seed0"
+    trained.mkdir(parents=True)
+    claim_folder(trained, suite.trainings[0].config, resume=False)
+    (trained / "log.jsonl").write_text('{"step": 3, "event": "step", "loss": 1.0}\n', encoding="utf-8")
+    monkeypatch.setattr(compare_module, "compare", None)
+    result = rmas("compare", str(tmp_path / "suite.toml"), "--out", str(out), "--status")
+    assert result.exit_code == 0, result.stderr
+    lines = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert lines["trained/links-seed0"] == "begun, 3 of 9 steps"
+    assert lines["runs/sums/broken"].startswith("failed, ZeroDivisionError")
+    assert lines["runs/sums/half"].startswith("failed, ")
+    assert lines["runs/more/adder"] == "begun, 8 samples"
+    assert lines["runs/more/half"] == "to do"
+    assert lines["runs/sums/links-seed0"] == "to do, waits for trained/links-seed0"
+    assert "runs/sums/adder" not in lines
+    assert lines["trainings"] == "0 of 1 finished, 1 begun"
+    assert lines["cells"] == "1 of 8 finished, 1 begun, 2 failed, 4 to do"
 
 
 def test_a_question_that_was_trained_on_is_not_asked(tmp_path: Path) -> None:

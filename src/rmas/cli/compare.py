@@ -1,7 +1,9 @@
 """`rmas compare SUITE.toml --out DIR`: many methods on many tasks, to tables."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +12,9 @@ from rmas.cli.group import INTERRUPTED, leave
 from rmas.cli.options import CacheOption, DeviceOption, DtypeOption, cache_folder, search_key
 from rmas.cli.screen import note, progress, training_progress
 from rmas.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rmas.suite.config import Suite
 
 
 def compare(
@@ -27,6 +32,9 @@ def compare(
         ),
     ] = None,
     only_tables: Annotated[bool, typer.Option("--tables", help="Run nothing: write the tables anew.")] = False,
+    only_status: Annotated[
+        bool, typer.Option("--status", help="Run nothing: list what is not finished, and how far it is.")
+    ] = False,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
     cache: CacheOption = None,
@@ -44,6 +52,9 @@ def compare(
     )
     counts = (f"{len(plan.trainings)} trainings", f"{len(plan.methods)} methods", f"{len(plan.tasks)} tasks")
     note(f"{len(plan.cells)} cells: {', '.join(counts)}")
+    if only_status:
+        _print_status(plan, out, only or ())
+        return
 
     from rmas.suite.compare import Machine, Outcome
     from rmas.suite.compare import compare as run
@@ -67,3 +78,17 @@ def compare(
         note(f"not equal: {line}")
     if outcome.failed:
         raise leave(f"{len(outcome.failed)} of {len(plan.trainings) + len(plan.cells)} failed, see above.", 2)
+
+
+def _print_status(plan: "Suite", out: Path, only: Sequence[str]) -> None:
+    from rmas.suite.compare import failures_in, selected
+    from rmas.suite.status import status_of
+
+    trainings, cells = status_of(selected(plan, only), out, failures_in(out))
+    for status in (*trainings, *cells):
+        if status.state != "finished":
+            print(f"{status.folder}: {status.state}{status.told and f', {status.told}'}")
+    for name, group in (("trainings", trainings), ("cells", cells)):
+        counts = Counter(status.state for status in group)
+        print(f"{name}: {counts.pop('finished', 0)} of {len(group)} finished", end="")
+        print(*("", *(f"{number} {state}" for state, number in sorted(counts.items()))), sep=", ")

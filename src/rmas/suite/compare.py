@@ -80,16 +80,19 @@ def compare(
     except OSError as problem:
         raise ConfigError(f"{out}: cannot be written ({problem.strerror}). Choose another folder.") from None
     done: list[str] = []
+    tried: set[str] = set()
     failed: dict[str, str] = {}
 
     def keep() -> None:
         """In the file, beside what other parts of the suite have told there: they may run at the same time."""
-        others = _failures(out) if only else {}
-        told = {name: why for name, why in others.items() if name not in done} | failed
+        others = failures_in(out) if only else {}
+        told = {name: why for name, why in others.items() if name not in tried} | failed
         replace_file(out / FAILED, json.dumps(told, indent=2, ensure_ascii=False))
 
     @contextmanager
     def attempt(name: Path) -> Iterator[None]:
+        tried.add(str(name))
+        keep()
         try:
             yield
             done.append(str(name))
@@ -97,7 +100,8 @@ def compare(
             failed[str(name)] = str(problem)
         except Exception as problem:  # noqa: BLE001 (one broken cell must not cost the others)
             where = traceback.extract_tb(problem.__traceback__)[-1]
-            failed[str(name)] = f"{type(problem).__name__}: {problem} ({Path(where.filename).name}:{where.lineno})"
+            why = " ".join(str(problem).split())
+            failed[str(name)] = f"{type(problem).__name__}: {why} ({Path(where.filename).name}:{where.lineno})"
         keep()
 
     for training in trainings_of(cells):
@@ -114,8 +118,8 @@ def compare(
     return Outcome(tuple(done), failed)
 
 
-def _failures(out: Path) -> dict[str, str]:
-    """What is told to have failed; nothing where there is no such file, or none that can be read."""
+def failures_in(out: Path) -> dict[str, str]:
+    """What `failed.json` tells, by folder; nothing where there is no such file, or none that can be read."""
     try:
         found = json.loads((out / FAILED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
