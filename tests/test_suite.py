@@ -9,16 +9,19 @@ from typing import Any
 import pytest
 
 from cli_runner import rmas
-from rmas.backbone import tiny_backbone
+from rmas import system as system_module
+from rmas.backbone import HFBackbone, tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
-from rmas.eval.record import SAMPLES, pack_records
+from rmas.eval.record import SAMPLES, pack_records, read_records
 from rmas.eval.run import evaluate_into
 from rmas.eval.tables import NOTHING
 from rmas.runfolder import claim_folder
+from rmas.sources import Source
 from rmas.suite import compare as compare_module
-from rmas.suite.config import load_suite
+from rmas.suite.config import Cell, load_suite
 from rmas.suite.overview import write_overview
+from rmas.system import open_backbone
 from rmas.systemfile import SYSTEMS, load_spec
 from rmas.train.config import AgentConfig
 from suite_zoo import GYM, LESSONS, SOLVER, TASKS, adders, run, suite_of
@@ -103,6 +106,35 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path, monkeypatch: pytest.
     for name in ("open_cell", "load_system", "load_samples"):
         monkeypatch.setattr(compare_module, name, never)
     assert run(suite, tmp_path) == first
+
+
+def test_models_are_loaded_once_for_cells_that_follow_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def spy(source: Source, **how: Any) -> HFBackbone:
+        loaded.append(source.name)
+        return open_backbone(source, **how)
+
+    monkeypatch.setattr(system_module, "open_backbone", spy)
+    solo = tmp_path / "solo.toml"
+    solo.write_text('pattern = "solo"\nprompts = "terse"\n[roles.solver]\nbackbone = "tiny:llama"\n', encoding="utf-8")
+    methods = f'[methods.alone]\nsolver = "single"\nsystem = "{solo}"\n[methods.latent]\nsystem = "tiny"\n'
+    methods += '[methods.text]\nsolver = "text"\nsystem = "tiny"\nmessage_tokens = 2\n'
+    suite = suite_of(tmp_path, f"batch_size = 4\n{TASKS}{methods}")
+    assert run(suite, tmp_path).failed == {}
+    assert loaded == ["tiny:llama", "tiny:gemma3_text", "tiny:qwen2"]
+
+    def texts(cell: Cell) -> list[str]:
+        return [record.text for record in read_records(tmp_path / "out" / cell.folder).values()]
+
+    together = {cell: texts(cell) for cell in suite.cells}
+    assert all(together.values())
+    shutil.rmtree(tmp_path / "out")
+    for cell in suite.cells:  # each with models of its own
+        run(suite, tmp_path, only=[f"{cell.task}/{cell.name}"])
+        assert texts(cell) == together[cell]
 
 
 def test_a_suite_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,8 @@ from rmas.spec import RoleSpec, SystemSpec
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, told_tools
 
+Backbones = dict[RoleSpec, HFBackbone]  # by `RoleSpec.model`
+
 
 @final
 class System(nn.Module):
@@ -161,6 +163,7 @@ def load_system(
     start: str | None = None,
     seed: int = 0,
     tools: Toolbox | None = None,
+    backbones: Backbones | None = None,
     progress: Progress = silent,
 ) -> System:
     """A shipped system by name, a system file, a bundle, or what one says -> a System ready to run, on its device(s).
@@ -169,7 +172,8 @@ def load_system(
     files unpacked once into `cache` (default: the user's cache folder),
     links loaded from the bundle or computed in closed form (and cached). `start`: begin there instead, whatever the
     file or the bundle says. `seed`: of what a start leaves to chance; the global random state stays as it was. `tools`:
-    where they are open already; None: those that the file names, which a solver opens, with no key.
+    where they are open already; None: those that the file names, which a solver opens, with no key. `backbones`: models
+    that are loaded already, which are taken as they are; what is loaded here is put among them.
     """
     cache = cache or user_cache_path("rmas")
     spec = (load_spec(name) if isinstance(name, str) else name).placed(device=device, dtype=dtype)
@@ -178,7 +182,7 @@ def load_system(
         spec = replace(spec, start=start, links=None)
     _check_names(spec)
     tools = told_tools(spec.tools, cache=cache) if tools is None else tools
-    loaded: dict[RoleSpec, HFBackbone] = {}
+    loaded = {} if backbones is None else backbones
     for entry in (role.model for role in spec.roles.values()):
         if entry not in loaded:
             loaded[entry] = open_backbone(

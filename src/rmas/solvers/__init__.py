@@ -25,7 +25,7 @@ from rmas.solvers.latent_kv import LatentKVSolver
 from rmas.solvers.recursive import RecursiveSolver
 from rmas.sources import Progress, silent
 from rmas.spec import SystemSpec
-from rmas.system import load_system
+from rmas.system import Backbones, load_system
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools
 
@@ -160,12 +160,15 @@ def open_solver(
     device: str = "auto",
     dtype: str = "auto",
     tools: Toolbox | None = None,
+    backbones: Backbones | None = None,
     progress: Progress = silent,
 ) -> Solver:
     """A solver on a system, ready to answer. Opens tools that are not open yet, with no key, then loads weights where
-    it has any."""
+    it has any. `backbones`: as for `load_system`."""
     chosen, spec, config = solver_spec(name, config or RunConfig(), solver)
     if tools is None:
         tools = open_tools(_callable(spec, config), cache=cache or user_cache_path("rmas"))
-    load = partial(load_system, cache=cache, device=device, dtype=dtype, tools=tools, progress=progress)
+    load = partial(
+        load_system, cache=cache, device=device, dtype=dtype, tools=tools, backbones=backbones, progress=progress
+    )
     return find_solver(chosen).open(spec, config, sampling, load)

@@ -12,7 +12,7 @@ from rmas.solver import Solver
 from rmas.solvers import find_solver, open_solver, solver_spec, solver_tools
 from rmas.sources import Progress, pinned, silent
 from rmas.spec import SystemSpec
-from rmas.system import System
+from rmas.system import Backbones, System
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox
 
@@ -62,10 +62,15 @@ def open_cell(
     dtype: str,
     cache: Path,
     tools: Toolbox | None = None,
+    backbones: Backbones | None = None,
     progress: Progress = silent,
 ) -> Opened:
-    """The solver of resolved `settings`, ready to answer, and what a summary says about its system. Loads weights, and
-    opens tools unless they are given."""
+    """The solver of resolved `settings`, ready to answer, and what a summary says about its system. Loads weights that
+    are not among `backbones`, which then has them and no others; opens tools unless they are given."""
+    if backbones is not None:
+        wanted = {role.model for role in spec_of(settings).placed(device=device, dtype=dtype).roles.values()}
+        for entry in backbones.keys() - wanted:
+            del backbones[entry]
     assert settings.max_new_tokens is not None, "resolved"
     sampling = Sampling(
         temperature=settings.temperature,
@@ -84,6 +89,7 @@ def open_cell(
         device=device,
         dtype=dtype,
         tools=tools,
+        backbones=backbones,
         progress=progress,
     )
     facts: dict[str, Any] = {"lacks": list(find_solver(settings.solver).lacks)}

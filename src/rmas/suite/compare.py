@@ -33,7 +33,7 @@ from rmas.suite.standing import (
     training_stands,
 )
 from rmas.suite.training import Training
-from rmas.system import load_system
+from rmas.system import Backbones, load_system
 from rmas.systemfile import load_spec
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
@@ -108,12 +108,13 @@ def compare(
         with attempt(training.folder):
             _train(training, out, machine, report=report, progress=progress)
     lessons: dict[Path, frozenset[str]] = {}
+    backbones: Backbones = {}
     for cell in cells:
         if cell.training is not None and str(cell.training.folder) in failed:
             failed[str(cell.folder)] = f"{cell.training.folder} failed, so it has no bundle."
             continue
         with attempt(cell.folder):
-            _evaluate(cell, out, machine, lessons, report=report, progress=progress)
+            _evaluate(cell, out, machine, lessons, backbones, report=report, progress=progress)
     keep()
     return Outcome(tuple(done), failed)
 
@@ -196,11 +197,12 @@ def _evaluate(
     out: Path,
     machine: Machine,
     lessons: dict[Path, frozenset[str]],
+    backbones: Backbones,
     *,
     report: Report,
     progress: Progress,
 ) -> None:
-    """`lessons`: what trainings asked, by their folder; filled as cells need it."""
+    """`lessons`: what trainings asked, by their folder; filled as cells need it. `backbones`: of the cell before."""
     if cell_stands(cell, out):
         return
     config, folder = config_of(cell), out / cell.folder
@@ -215,7 +217,13 @@ def _evaluate(
     claim_folder(folder, config, resume=has_begun(folder), free=CELL_FREE)
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
-        settings, device=machine.device, dtype=machine.dtype, cache=machine.cache, tools=tools, progress=progress
+        settings,
+        device=machine.device,
+        dtype=machine.dtype,
+        cache=machine.cache,
+        tools=tools,
+        backbones=backbones,
+        progress=progress,
     )
 
     def told(stage: str, number: int, total: int, figures: Mapping[str, float]) -> None:
