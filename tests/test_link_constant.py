@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rmas.checkpoint import save_system
 from rmas.engine import LatentChannel
 from rmas.errors import CheckpointError, ConfigError, LinkError
 from rmas.link import LINKS, ConstantMessage, Link, count_parameters, hush
@@ -50,10 +51,48 @@ def test_a_hushed_link_says_a_tenth_of_what_it_would(design: str) -> None:
     assert_close(link(x), before / 10, 1e-9)
 
 
-def system_file(folder: Path, outer: str, name: str) -> System:
-    (folder / f"{name}.toml").write_text(PAIR.replace('start = "identity"', f'start = "identity"\nouter = "{outer}"'))
+def system_file(folder: Path, outer: str, name: str, *, start: str = "identity") -> System:
+    (folder / f"{name}.toml").write_text(PAIR.replace('start = "identity"', f'start = "{start}"\nouter = "{outer}"'))
     (folder / "words.toml").write_text(WORDS)
     return load_system(str(folder / f"{name}.toml"), cache=folder / "cache")
+
+
+@pytest.mark.parametrize("design", LINKS)
+def test_learned_vectors_may_go_through_a_link_and_are_all_that_it_reads(design: str) -> None:
+    through = Link(design, "outer", 6, 4)
+    constant = ConstantMessage(3, 4, through=through).double()
+    torch.nn.init.normal_(constant.message_MD)
+    assert constant.message_MD.shape == (3, 6)
+    for steps in (1, 3):
+        found = constant(noise(2, steps, 0))
+        assert_close(found, through(constant.message_MD[:steps]).expand(2, -1, -1), 1e-12)
+    plain = count_parameters(design, "outer", 6, 4)
+    expected = count_parameters(f"constant_{design}", "outer", 6, 4, latent_steps=3)
+    assert constant.num_parameters == expected == plain + 18
+
+
+@pytest.mark.parametrize("start", ["identity", "align"])
+def test_a_system_of_such_constants_trains_them_and_is_a_bundle(tmp_path: Path, start: str) -> None:
+    system = system_file(tmp_path, "constant_linear", "through", start=start)
+    plain = system_file(tmp_path, "linear", "plain", start=start)
+    assert system.spec.is_constant
+    assert system.spec.has_constant
+    for edge in system.pattern.edges:
+        outer = system.outer[str(edge)]
+        assert isinstance(outer, ConstantMessage)
+        assert outer.through is not None
+        link = plain.outer[str(edge)]
+        assert isinstance(link, Link)
+        assert torch.equal(outer.through.proj1.weight, link.proj1.weight)
+        rows = system.backbones[edge.source].embed(torch.arange(system.backbones[edge.source].vocabulary_size))
+        assert all(any(torch.equal(row, other) for other in rows.float()) for row in outer.message_MD)
+    outer_loss(system, EXAMPLES[:2], rounds=1, channel=system.channel(2)).sum().backward()
+    names = gradients(system).keys()
+    assert {"outer.reflector->toolcaller.message_MD", "outer.reflector->toolcaller.through.proj1.weight"} <= names
+    save_system(system, tmp_path / "bundle")
+    again = load_system(str(tmp_path / "bundle"), cache=tmp_path / "cache")
+    for name, tensor in system.state_dict().items():
+        assert_close(again.state_dict()[name], tensor, 1e-6)
 
 
 def test_such_a_system_starts_like_its_constant_and_trains_both(tmp_path: Path) -> None:
@@ -81,8 +120,6 @@ def test_the_units_of_link_and_constant_are_their_own() -> None:
 
 
 def test_constants_are_taken_from_a_bundle_of_the_same_edges(tmp_path: Path) -> None:
-    from rmas.checkpoint import save_system
-
     constant = system_file(tmp_path, "constant", "alone")
     for link in constant.outer.values():
         assert isinstance(link, ConstantMessage)
@@ -100,8 +137,6 @@ def test_constants_are_taken_from_a_bundle_of_the_same_edges(tmp_path: Path) -> 
 
 
 def test_constants_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
-    from rmas.checkpoint import save_system
-
     plain = system_file(tmp_path, "linear", "plain")
     save_system(plain, tmp_path / "bundle")
     both = system_file(tmp_path, "linear+constant", "both")

@@ -477,6 +477,16 @@ def test_settings_of_a_training_may_stand_in_a_file(tmp_path: Path) -> None:
         suite_of(tmp_path, f"{TASKS}[methods.a]\nsystem = 'tiny'\n{train}")
 
 
+def test_a_training_of_another_design_is_what_its_cells_ask(tmp_path: Path) -> None:
+    train = f'{{ stage = "outer", data = "{LESSONS}", dev = 0, steps = 1, batch_size = 2, outer = "constant_linear" }}'
+    methods = f'[methods.a]\nsystem = "tiny"\nrounds = 1\ntrain = {train}\ntasks = ["sums"]\n'
+    suite = suite_of(tmp_path, f"{TASKS}{methods}")
+    assert run(suite, tmp_path).failed == {}
+    spec = load_spec(str(tmp_path / "out/trained/a-seed0"))
+    assert set(spec.outer.values()) == {"constant_linear"}
+    assert len(read_records(tmp_path / "out/runs/sums/a-seed0")) == 12
+
+
 def test_what_was_made_with_something_else_is_refused_and_left_out_of_the_tables(tmp_path: Path) -> None:
     """A solver's file, a task's settings: a finished cell that is of others is no result of this suite."""
     suite = adders(tmp_path)

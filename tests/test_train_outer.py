@@ -18,13 +18,14 @@ from rmas.link import ConstantMessage
 from rmas.prompt import Question
 from rmas.solvers import RecursiveSolver, RunConfig
 from rmas.system import System, load_system
+from rmas.systemfile import load_spec
 from rmas.train import store as store_module
 from rmas.train.config import OuterConfig
 from rmas.train.data import Example
 from rmas.train.journal import read_log
 from rmas.train.objective import outer_loss
 from rmas.train.outer import train_outer, trainable
-from rmas.train.resolve import resolved
+from rmas.train.resolve import resolved, spec_for
 from train_zoo import EXAMPLES, PAIR, WORDS, own_system, quiet, same_tensors, sums_file, trainer_of
 from train_zoo import outer_config as changed
 from zoo import QUESTION, snapshot, tiny_system
@@ -154,6 +155,29 @@ def test_a_constant_system_trains_its_constants_into_a_bundle(tmp_path: Path, tr
     assert isinstance(again.outer["reflector->toolcaller"], ConstantMessage)
     moved = {name for name, tensor in system.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved == {"outer.reflector->toolcaller.message_MD"}  # the feedback reaches nobody who is read
+
+
+# Another design than the system's
+
+
+@pytest.mark.parametrize("outer", ["linear_res", "constant_linear"])
+def test_a_training_may_have_outer_links_of_another_design(tmp_path: Path, train: Train, outer: str) -> None:
+    own_system(tmp_path, PAIR + '[edges."reflector->toolcaller"]\nouter = "mlp"\n')
+    spec = load_spec(str(tmp_path / "mine.toml"))
+    config = changed(data=sums_file(tmp_path, 8), outer=outer)
+    system = load_system(spec_for(config, spec), cache=tmp_path / "cache")
+    train(system, outer=outer)
+    again = bundle(tmp_path)
+    assert again.digest() == system.digest()
+    assert set(again.spec.outer.values()) == {outer}
+    assert again.spec.roles.keys() == spec.roles.keys()
+
+
+def test_a_design_that_a_system_does_not_have_is_one_line(tmp_path: Path, train: Train) -> None:
+    with pytest.raises(ConfigError, match=r"outer is mlp_res, but mine has mlp_ln_res\. Leave outer out\."):
+        train(outer="mlp_res")
+    with pytest.raises(ConfigError, match=r"unknown outer link design 'mlp_rse' .*Did you mean 'mlp_res'"):
+        changed(data="x.jsonl", outer="mlp_rse")
 
 
 # The curriculum

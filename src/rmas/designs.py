@@ -31,6 +31,7 @@ LINKS: Mapping[str, Design] = {
 
 SOFT_TOKEN = "soft_token"  # an inner design without parameters; it needs its backbone
 CONSTANT = "constant"  # an outer design that hears nothing: M learned vectors, the sceptic's control
+FROM_CONSTANT = "constant_"  # before an outer design's name: learned vectors for it to read, in the thought's place
 PLUS_CONSTANT = "+constant"  # after an outer design's name: those vectors, and what the link makes of the thought
 
 Place = Literal["inner", "outer"]
@@ -41,7 +42,13 @@ def known_designs(place: Place) -> tuple[str, ...]:
     """The names that a system file may give for an inner or an outer link."""
     if place == "inner":
         return (*LINKS, SOFT_TOKEN)
-    return (*LINKS, *(f"{name}{PLUS_CONSTANT}" for name in LINKS), CONSTANT)
+    beside, instead = (f"{name}{PLUS_CONSTANT}" for name in LINKS), (f"{FROM_CONSTANT}{name}" for name in LINKS)
+    return (*LINKS, *beside, CONSTANT, *instead)
+
+
+def is_constant(design: str) -> bool:
+    """An outer link of that design hears nothing of the thought."""
+    return design == CONSTANT or design.startswith(FROM_CONSTANT)
 
 
 def check_start(name: str) -> None:

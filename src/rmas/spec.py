@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rmas.designs import CONSTANT
+from rmas.designs import PLUS_CONSTANT, is_constant
 from rmas.errors import ConfigError
 from rmas.packs import Retry, solo_pack
 from rmas.pattern import Edge, Pattern, load_pattern
@@ -66,12 +66,12 @@ class SystemSpec:
     @property
     def is_constant(self) -> bool:
         """Every message is a learned constant: nobody but the answerer has to read anything."""
-        return bool(self.outer) and set(self.outer.values()) == {CONSTANT}
+        return bool(self.outer) and all(map(is_constant, self.outer.values()))
 
     @property
     def has_constant(self) -> bool:
         """Some message is a learned constant, or stands beside one: of as many vectors as there are latent steps."""
-        return any(design.endswith(CONSTANT) for design in self.outer.values())
+        return any(is_constant(design) or design.endswith(PLUS_CONSTANT) for design in self.outer.values())
 
     @property
     def tools_of(self) -> Mapping[str, tuple[str, ...]]:
@@ -121,6 +121,11 @@ class SystemSpec:
             for role, entry in self.roles.items()
         }
         return replace(self, roles=roles)
+
+    def with_outer(self, design: str) -> "SystemSpec":
+        """The same system with outer links of `design` on every edge, none of them trained."""
+        table = {key: value for key, value in self.table.items() if key not in ("edges", "links")} | {"outer": design}
+        return replace(self, outer=dict.fromkeys(self.outer, design), links=None, table=table)
 
     def with_answerer(self, other: "SystemSpec") -> "SystemSpec":
         """The same system with the model of `other`'s answerer, and what it was fine-tuned with, for its own.

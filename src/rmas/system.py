@@ -28,10 +28,10 @@ from rmas.backbone import (
 )
 from rmas.checkpoint import digest, load_links
 from rmas.conversation import Prompt
-from rmas.designs import check_start
+from rmas.designs import CONSTANT, FROM_CONSTANT, check_start, is_constant
 from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError, unknown
-from rmas.link import CONSTANT, SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
+from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Question
 from rmas.settings import Memory
@@ -136,9 +136,11 @@ class System(nn.Module):
 
     def _outer(self, edge: Edge) -> nn.Module:
         source, target = self._backbones[edge.source], self._backbones[edge.target]
-        if self.spec.outer[edge] == CONSTANT:
-            return ConstantMessage(self.spec.latent_steps, target.dim).to(target.device)
         design, steps = self.spec.outer[edge], self.spec.latent_steps
+        if is_constant(design):
+            name = design.removeprefix(FROM_CONSTANT)
+            through = None if design == CONSTANT else Link(name, "outer", source.dim, target.dim)
+            return ConstantMessage(steps, target.dim, through=through).to(target.device)
         return Link(design, "outer", source.dim, target.dim, latent_steps=steps).to(source.device)
 
 
@@ -277,6 +279,12 @@ def _check_names(spec: SystemSpec) -> None:
         pick_device(entry.device)
 
 
+def _link_of(outer: nn.Module) -> Link | None:
+    """The link that an outer link is, or that its learned vectors go through."""
+    link = outer.through if isinstance(outer, ConstantMessage) else outer
+    return link if isinstance(link, Link) else None
+
+
 def start_links(system: System, *, cache: Path, seed: int = 0, progress: Progress = silent) -> None:
     """Give every link the start that the spec names: pytorch, identity, or align and align_soft (closed
     form; cached). `seed`: of the tokens whose embeddings constants start as, others on every edge."""
@@ -289,12 +297,14 @@ def start_links(system: System, *, cache: Path, seed: int = 0, progress: Progres
         teacher: Literal["next_token", "soft_token"] = "next_token" if start == "align" else "soft_token"
         Aligner(system.backbones, cache=cache, progress=progress, teacher=teacher).write(
             {role: link for role, link in system.inner.items() if isinstance(link, Link)},
-            {edge: outer for edge in system.pattern.edges if isinstance(outer := system.outer[str(edge)], Link)},
+            {edge: found for edge in system.pattern.edges if (found := _link_of(system.outer[str(edge)])) is not None},
         )
     edges = system.pattern.edges
     for number, edge in enumerate(edges, start=seed * len(edges)):
         outer = system.outer[str(edge)]
         if isinstance(outer, Link | ConstantMessage) and outer.message_MD is not None:
-            write_constant(outer.message_MD, system.backbones[edge.target], seed=number)
+            is_read = isinstance(outer, ConstantMessage) and outer.through is not None  # by a link, as the sender's
+            reader = system.backbones[edge.source if is_read else edge.target]
+            write_constant(outer.message_MD, reader, seed=number)
         if isinstance(outer, Link) and outer.message_MD is not None:
             hush(outer)

@@ -107,14 +107,14 @@ def _train(
     from rmas.configfile import load_config
     from rmas.systemfile import load_spec
     from rmas.train.config import OuterConfig
-    from rmas.train.resolve import resolved
+    from rmas.train.resolve import resolved, spec_for
 
     stage = STAGES[name]
     spec = load_spec(named(system, cache_folder(place.cache))).placed(device=place.device, dtype=place.dtype)
     settings = load_config(stage.config, given.config, given.sets or (), data=given.data)
+    spec = spec_for(settings, spec)
     if isinstance(settings, OuterConfig):
         settings = resolved(settings, spec)
-    spec = spec.alone() if settings.is_alone and spec.roles else spec
     loaded = _begin(spec, settings, out, resume=resume, place=place)
     with _resumable(out), training_progress(is_shown=_is_first()) as report:
         if diagnose and isinstance(settings, OuterConfig):

@@ -23,7 +23,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor, nn
 
-from rmas.designs import CONSTANT, SOFT_TOKEN, Place, check_design
+from rmas.designs import CONSTANT, FROM_CONSTANT, SOFT_TOKEN, Place, check_design, is_constant
 from rmas.errors import LinkError
 
 
@@ -111,20 +111,24 @@ class SoftToken(nn.Module):
 class ConstantMessage(nn.Module):
     """An outer link that hears nothing: M learned vectors of the receiver's width, the same for every question.
 
+    `through`: a link that makes these vectors of others, of its own input's width. Then as many numbers train as with
+    messages, and more: the reparametrisation of prefix tuning (Li and Liang 2021, section 4.3).
     What a system gains with it, it gains without any message. z (B, M', …) -> (B, M', D), M' at most M.
     """
 
-    def __init__(self, latent_steps: int, d_out: int) -> None:
+    def __init__(self, latent_steps: int, d_out: int, *, through: Link | None = None) -> None:
         super().__init__()
-        self.message_MD = nn.Parameter(torch.zeros(latent_steps, d_out))
+        self.message_MD = nn.Parameter(torch.zeros(latent_steps, d_out if through is None else through.d_in))
+        self.through = through
 
     def forward(self, z: Tensor) -> Tensor:
         batch, steps = z.shape[:2]
-        return _first(self.message_MD, steps).expand(batch, -1, -1)
+        message = _first(self.message_MD, steps)
+        return (message if self.through is None else self.through(message)).expand(batch, -1, -1)
 
     @property
     def num_parameters(self) -> int:
-        return self.message_MD.numel()
+        return sum(parameter.numel() for parameter in self.parameters())
 
 
 def _first(message_MD: Tensor, steps: int) -> Tensor:
@@ -139,5 +143,8 @@ def count_parameters(design: str, place: Place, d_in: int, d_out: int, *, latent
         return 0
     if design == CONSTANT:
         return latent_steps * d_out
+    if is_constant(design):
+        through = count_parameters(design.removeprefix(FROM_CONSTANT), place, d_in, d_out)
+        return through + latent_steps * d_in
     with torch.device("meta"):
         return Link(design, place, d_in, d_out, latent_steps=latent_steps).num_parameters

@@ -38,6 +38,7 @@ from rmas.systemfile import load_spec
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
 from rmas.train.data import load_examples
+from rmas.train.resolve import spec_for
 from rmas.train.stages import STAGES
 
 FAILED = "failed.json"
@@ -148,9 +149,8 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         return
     folder, ground = out / training.folder, ground_of(training, out)
     told = load_spec(training.system if training.base is None else str(out / training.base.folder))
-    spec = told.placed(device=machine.device, dtype=machine.dtype)
     stage, config = STAGES[training.stage], training.config
-    spec = spec.alone() if config.is_alone else spec
+    spec = spec_for(config, told).placed(device=machine.device, dtype=machine.dtype)
     system = load_system(spec, cache=machine.cache, start=config.start, seed=config.seed, progress=progress)
     result = stage.trainer(system, config, folder, resume=has_begun(folder), report=report)
     if not result.is_complete:

@@ -15,6 +15,7 @@ from rmas.systemfile import load_spec
 from rmas.tomlfile import TomlFile, read_toml
 from rmas.train.config import AgentConfig, OuterConfig
 from rmas.train.resolve import resolved as resolved_training
+from rmas.train.resolve import spec_for
 from rmas.train.stages import STAGES, Name, StageConfig
 
 BORROWED = ("trained", "answerer")  # of a method: whose training it takes
@@ -110,7 +111,7 @@ def training_of(
         spec = load_spec(system)
         config = cls(**{**fitted(file, cls, settings, key), "seed": seed, "data_seed": seed})
         if isinstance(config, OuterConfig):
-            config = resolved_training(config, spec)
+            config = resolved_training(config, spec_for(config, spec))
     except RmasError as problem:
         raise file.fail(key, str(problem)) from None
     return Training(name, stage, system, config, Path("trained") / f"{name}-seed{seed}", base)

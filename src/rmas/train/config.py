@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, get_args
 
-from rmas.designs import STARTS
+from rmas.designs import STARTS, known_designs
 from rmas.errors import ConfigError, unknown
 from rmas.prompt import KINDS, Kind
 from rmas.settings import CONTROLS, Control, require, require_latent_steps
@@ -136,6 +136,7 @@ class InnerConfig(LoopConfig):
 class OuterConfig(LoopConfig):
     """The outer stage: all outer links through the unrolled rounds. `batch_size` counts questions."""
 
+    outer: str | None = None  # the design of every outer link; None: what the system has
     objective: Objective = "rollout"
     mixed_until: float = 0.5  # fraction of the steps over which teacher forcing fades from 1 to 0
     rounds: int | None = None  # None: the system's
@@ -160,6 +161,8 @@ class OuterConfig(LoopConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.outer is not None:
+            _require_known("outer link design", self.outer, known_designs("outer"))
         _require_known("objective", self.objective, get_args(Objective))
         require(0 < self.mixed_until <= 1, "mixed_until", self.mixed_until, "above 0, at most 1")
         require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")

@@ -6,11 +6,20 @@ from dataclasses import replace
 from rmas.designs import SOFT_TOKEN
 from rmas.errors import ConfigError, unknown
 from rmas.spec import SystemSpec
-from rmas.train.config import OuterConfig
+from rmas.train.config import DataConfig, OuterConfig
+
+
+def spec_for(config: DataConfig, spec: SystemSpec) -> SystemSpec:
+    """The system that a training of `spec` loads: with outer links of its own, or the answerer as the one agent."""
+    if isinstance(config, OuterConfig) and config.outer is not None:
+        return spec.with_outer(config.outer)
+    return spec.alone() if config.is_alone and spec.roles else spec
 
 
 def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
     """The same config with the system's rounds and latent steps where it names none. Raises ConfigError."""
+    if config.outer is not None and (others := set(spec.outer.values()) - {config.outer}):
+        raise ConfigError(f"outer is {config.outer}, but {spec.name} has {', '.join(sorted(others))}. Leave outer out.")
     if config.keep_thoughts and spec.is_constant:
         raise ConfigError("keep_thoughts is set, but every message is a constant: nobody thinks. Leave it out.")
     if config.keep_thoughts and spec.halts:
