@@ -4,7 +4,8 @@
 
 DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
 and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them. Weights of
-bundles are kept in bfloat16, in which the suite runs; those that are there already stay as they are.
+bundles are kept in bfloat16, in which the suite runs; those that are there already stay as they are. What nobody trains
+on or looks into is kept without weights, to save room: its cells are done, and training makes it again.
 
     cp -r benchmarks/smol/results runs/smol
     rmas compare benchmarks/smol/suite.toml --out runs/smol --data gsm8k=FILE --data humaneval=FILE --data mbpp=FILE
@@ -14,6 +15,7 @@ bundles are kept in bfloat16, in which the suite runs; those that are there alre
 import argparse
 import json
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
@@ -33,6 +35,7 @@ RUN = (CONFIG, ORIGIN, SESSIONS, SUMMARY)
 BUNDLE = (CONFIG, TRAINED, "log.jsonl", "system.toml", "README.md", "curves.png")
 FOLDERS = ("adapter", "prompts")
 LINKED = ("manifest.json", "links.safetensors")
+WITHOUT_WEIGHTS = ("text-tuned-more*", "text-copied*", "text-shared*", "lora-more*", "latent-joint*", "wide*")
 
 
 def main() -> None:
@@ -42,7 +45,10 @@ def main() -> None:
     if out.resolve() == RESULTS.resolve():
         parser.error(f"{out} is where results are kept. Run the suite in a copy of it, and keep that.")
     for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
-        _copy_weights(trained.parent, _copy(trained.parent, out, BUNDLE))
+        folder = _copy(trained.parent, out, BUNDLE)
+        if any(fnmatch(folder.name, pattern) for pattern in WITHOUT_WEIGHTS):
+            continue
+        _copy_weights(trained.parent, folder)
         for part in (trained.parent / name for name in FOLDERS):
             if part.exists():
                 own = shutil.ignore_patterns("README.md", WEIGHTS)  # peft's card names a folder of this machine
