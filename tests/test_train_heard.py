@@ -1,6 +1,6 @@
 """The agent stage behind latents: the answerer alone changes, and what it hears has no gradient."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from rmas.system import System, load_system
 from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
+from rmas.train.data import Example
 from rmas.train.heard import HeardChannel
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
@@ -101,6 +102,45 @@ def test_where_more_trains_gradients_go_through_all_that_is_thought(
     without = torch.autograd.grad(plain_nll(system).mean(), list(adapter.values()))
     pairs = zip(adapter.values(), without, strict=True)
     assert not all(p.grad is not None and torch.allclose(p.grad, gradient) for p, gradient in pairs)  # nothing is idle
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_what_a_latent_passes_back_is_clipped_question_by_question(tmp_path: Path, checkpointed: bool) -> None:
+    system, adapter = tuned_team(tmp_path, shared=True)
+    parameters = [*adapter.values(), *trainable(system, rounds=2).values()]
+    sizes: list[float] = []
+    limit = 1e-2
+
+    def by_hand(link: torch.nn.Module, given: object, z_BD: torch.Tensor) -> None:
+        def slope(gradient: torch.Tensor) -> torch.Tensor:
+            rows = []
+            for g_D, z_D in zip(gradient, z_BD.detach(), strict=True):
+                sizes.append(float(g_D.norm() * z_D.norm()) * len(EXAMPLES))
+                rows.append(g_D * min(1.0, limit / sizes[-1]) if sizes[-1] else g_D)
+            return torch.stack(rows)
+
+        if z_BD.requires_grad:
+            z_BD.register_hook(slope)
+
+    hooks = [link.register_forward_hook(by_hand) for link in system.inner.values()]
+    expected = torch.autograd.grad(plain_nll(system, graded=True).mean(), parameters)
+    for hook in hooks:
+        hook.remove()
+    assert 0 < sum(size > limit for size in sizes) < len(sizes)  # some are clipped, and some are not
+
+    def found(examples: Sequence[Example], clip: float) -> list[torch.Tensor]:
+        channel = system.channel(STEPS, checkpointed=checkpointed, clip=clip / len(EXAMPLES))
+        done = unroll(system, examples, rounds=ROUNDS, channel=channel, graded=True)
+        return list(torch.autograd.grad(done.nll_RB[-1].sum() / len(EXAMPLES), parameters))
+
+    def alike(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+        return all(torch.allclose(one, other, rtol=1e-5, atol=1e-8) for one, other in zip(some, others, strict=True))
+
+    together = found(EXAMPLES, limit)
+    assert alike(together, expected)
+    apart = [found([example], limit) for example in EXAMPLES]  # no question's share depends on its batch
+    assert alike([torch.stack(parts).sum(0) for parts in zip(*apart, strict=True)], expected)
+    assert not alike(found(EXAMPLES, float("inf")), expected)
 
 
 def test_links_that_train_with_it_change_at_a_rate_of_their_own(tmp_path: Path) -> None:

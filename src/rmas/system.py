@@ -5,6 +5,7 @@ Only links are parameters of this nn.Module: backbones are plain attributes, fro
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -108,12 +109,19 @@ class System(nn.Module):
         return self.spec.pack.render(role, question, tokenizer, filled=filled, tools=told)
 
     def channel(
-        self, latent_steps: int, *, checkpointed: bool = False, known: KnownThoughts | None = None
+        self,
+        latent_steps: int,
+        *,
+        checkpointed: bool = False,
+        known: KnownThoughts | None = None,
+        clip: float = math.inf,
     ) -> LatentChannel | ConstantChannel:
         """How its agents think: in latents, unless its links have learned all messages by heart."""
         if self.spec.is_constant:
             return ConstantChannel(latent_steps=latent_steps)
-        return LatentChannel(latent_steps=latent_steps, halts=self.spec.halts, checkpointed=checkpointed, known=known)
+        return LatentChannel(
+            latent_steps=latent_steps, halts=self.spec.halts, checkpointed=checkpointed, known=known, clip=clip
+        )
 
     def set_apart(self, role: str) -> None:
         """Give `role` a backbone of its own where it shares one, so that it can change alone."""

@@ -1,5 +1,6 @@
 """Channels: what a message is made of, and how it is carried along an edge."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, final
@@ -90,13 +91,15 @@ class LatentChannel:
     """Messages of M latents, carried by outer links. `cached=False` is the slow twin; `checkpointed` saves memory in
     training by recomputing each turn in the backward pass; `known` is looked up where no message has come yet.
 
-    `halts`: a message ends where its writer's text would, after M latents at most; it is a block a row then."""
+    `halts`: a message ends where its writer's text would, after M latents at most; it is a block a row then. `clip`: of
+    what each latent passes back in training, see `clipped`."""
 
     latent_steps: int
     halts: bool = False
     cached: bool = True
     checkpointed: bool = False
     known: KnownThoughts | None = None
+    clip: float = math.inf
 
     def __post_init__(self) -> None:
         require_latent_steps(self.latent_steps)
@@ -112,9 +115,10 @@ class LatentChannel:
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
         def turn(inbox: Inbox) -> tuple[Tensor, Tensor | None]:
             start = read(agent, prompts, inbox, heads=heads, cached=self.cached)
+            checkpointed, clip = self.checkpointed, self.clip
             if self.halts:
-                return halting_rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed)
-            return rollout(agent, start, self.latent_steps, checkpointed=self.checkpointed), None
+                return halting_rollout(agent, start, self.latent_steps, checkpointed=checkpointed, clip=clip)
+            return rollout(agent, start, self.latent_steps, checkpointed=checkpointed, clip=clip), None
 
         known_BMD = self.known.find(agent.role, prompts, self.latent_steps) if self.known and not inbox else None
         if known_BMD is not None:

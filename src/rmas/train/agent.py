@@ -183,6 +183,10 @@ class AgentTrainer:
         if config.is_alone:
             return ALONE
         if config.channel == "latent":
-            return self.system.channel(stage.latent_steps, checkpointed=config.is_graded and config.checkpointed)
+            return self.system.channel(
+                stage.latent_steps,
+                checkpointed=config.is_graded and config.checkpointed,
+                clip=config.clip_latents / config.batch_size,  # the loss is a mean over so many questions
+            )
         length = config.message_tokens or self.system.spec.message_tokens
         return TextChannel(sampling=Sampling(max_new_tokens=length))

@@ -1,5 +1,6 @@
 """What a training may be told: the data, the loop, the objective. One flat TOML table each. No torch."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple, get_args
@@ -145,6 +146,7 @@ class OuterConfig(LoopConfig):
     earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
     train_inner: bool = False
     constants: str | None = None  # a bundle whose learned constants these start from
+    clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
     checkpointed: bool = True
     keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
     keep_heads: bool = False  # the same batches in every epoch; what their prompts begin with stays in memory
@@ -169,6 +171,7 @@ class OuterConfig(LoopConfig):
         require_latent_steps(self.latent_steps)
         _require_curriculum(self.curriculum)
         require(0 <= self.earlier_weight < float("inf"), "earlier_weight", self.earlier_weight, "0 or more")
+        require(self.clip_latents > 0, "clip_latents", self.clip_latents, "above 0; inf for no clipping")
         for name in ("target_cap", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for probe in self.probes:
@@ -192,6 +195,7 @@ class AgentConfig(LoopConfig):
     shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
     earlier_weight: float = 0.0  # of each earlier round's loss, behind latents; 0: the last round only, 1: all equal
+    clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
     by_length: bool = True  # batches of like length
     max_new_tokens: int = 32  # of a dev answer
@@ -232,6 +236,8 @@ class AgentConfig(LoopConfig):
         require(not self.curriculum or is_latent, "curriculum", list(self.curriculum), "none, or channel latent")
         fits = self.earlier_weight == 0 or (is_latent and 0 < self.earlier_weight < float("inf"))
         require(fits, "earlier_weight", self.earlier_weight, "0, or more beside channel latent")
+        fits = self.clip_latents == math.inf or (self.clip_latents > 0 and self.is_graded)
+        require(fits, "clip_latents", self.clip_latents, "above 0, beside links_lr or shared latents; inf: no clipping")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None and self.channel == "text":
             raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")

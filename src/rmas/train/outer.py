@@ -216,7 +216,8 @@ class OuterTrainer:
     def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
         checkpointed = self.config.checkpointed
         if objective == "rollout" or self.system.spec.is_constant:
-            return self.system.channel(stage.latent_steps, checkpointed=checkpointed, known=self._kept)
+            clip = self.config.clip_latents / self.config.batch_size  # the loss is a mean over so many questions
+            return self.system.channel(stage.latent_steps, checkpointed=checkpointed, known=self._kept, clip=clip)
         return forced_channel(self.system, examples, cap=self.config.target_cap, checkpointed=checkpointed)
 
     def _objective(self, number: int) -> str:
