@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from rmas.backbone import add_adapter
 from rmas.conversation import Slot
-from rmas.engine import LastTurn, LatentChannel, run
+from rmas.engine import Clip, LastTurn, LatentChannel, run
 from rmas.solvers import open_solver
 from rmas.system import System, load_system
 from rmas.systemfile import load_spec
@@ -109,6 +109,7 @@ def test_what_a_latent_passes_back_is_clipped_question_by_question(tmp_path: Pat
     system, adapter = tuned_team(tmp_path, shared=True)
     parameters = [*adapter.values(), *trainable(system, rounds=2).values()]
     sizes: list[float] = []
+    clips: list[Clip] = []
     limit = 1e-2
 
     def by_hand(link: torch.nn.Module, given: object, z_BD: torch.Tensor) -> None:
@@ -129,7 +130,8 @@ def test_what_a_latent_passes_back_is_clipped_question_by_question(tmp_path: Pat
     assert 0 < sum(size > limit for size in sizes) < len(sizes)  # some are clipped, and some are not
 
     def found(examples: Sequence[Example], clip: float) -> list[torch.Tensor]:
-        channel = system.channel(STEPS, checkpointed=checkpointed, clip=clip / len(EXAMPLES))
+        clips.append(Clip(clip / len(EXAMPLES)))
+        channel = system.channel(STEPS, checkpointed=checkpointed, clip=clips[-1])
         done = unroll(system, examples, rounds=ROUNDS, channel=channel, graded=True)
         return list(torch.autograd.grad(done.nll_RB[-1].sum() / len(EXAMPLES), parameters))
 
@@ -138,9 +140,12 @@ def test_what_a_latent_passes_back_is_clipped_question_by_question(tmp_path: Pat
 
     together = found(EXAMPLES, limit)
     assert alike(together, expected)
+    passed = [size for size in sizes if size]
+    assert clips[0].share == pytest.approx(sum(size > limit for size in passed) / len(passed))
     apart = [found([example], limit) for example in EXAMPLES]  # no question's share depends on its batch
     assert alike([torch.stack(parts).sum(0) for parts in zip(*apart, strict=True)], expected)
-    assert not alike(found(EXAMPLES, float("inf")), expected)
+    assert not alike(found(EXAMPLES, 1e9), expected)
+    assert clips[-1].share == 0
 
 
 def test_links_that_train_with_it_change_at_a_rate_of_their_own(tmp_path: Path) -> None:

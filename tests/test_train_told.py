@@ -211,6 +211,11 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"rounds": 0, "shared": True}, "shared is True, expected false, or rounds of 1 or more"),
         ({"curriculum": ((0, 1, 2),)}, "curriculum is .*, expected none, or channel latent"),
         ({"channel": "latent", "curriculum": ((3, 1, 2), (1, 1, 2))}, "curriculum is .*, expected rows of"),
+        (
+            {"clip_latents": 5.0, "channel": "latent"},
+            "clip_latents is 5.0, expected above 0, beside links_lr or shared",
+        ),
+        ({"clip_latents": 0.0, "channel": "latent", "shared": True}, "clip_latents is 0.0, expected above 0"),
         ({"earlier_weight": 1.0}, "earlier_weight is 1.0, expected 0, or more beside channel latent"),
         ({"channel": "latent", "earlier_weight": -1.0}, "earlier_weight is -1.0, expected 0, or more"),
         ({"channel": "latent", "links_lr": 0.0}, "links_lr is 0.0, expected a number above 0"),

@@ -5,7 +5,6 @@ Only links are parameters of this nn.Module: backbones are plain attributes, fro
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -30,7 +29,7 @@ from rmas.backbone import (
 from rmas.checkpoint import digest, load_links
 from rmas.conversation import Prompt
 from rmas.designs import CONSTANT, FROM_CONSTANT, check_start, is_constant
-from rmas.engine import Agent, ConstantChannel, KnownThoughts, LatentChannel
+from rmas.engine import Agent, Clip, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError, unknown
 from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
@@ -114,7 +113,7 @@ class System(nn.Module):
         *,
         checkpointed: bool = False,
         known: KnownThoughts | None = None,
-        clip: float = math.inf,
+        clip: Clip | None = None,
     ) -> LatentChannel | ConstantChannel:
         """How its agents think: in latents, unless its links have learned all messages by heart."""
         if self.spec.is_constant:

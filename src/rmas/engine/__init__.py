@@ -21,6 +21,7 @@ from rmas.engine.channel import (
     Thought,
     carry_latents,
 )
+from rmas.engine.clip import Clip
 from rmas.engine.control import NEED_ONE_LENGTH, Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
 from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
@@ -47,6 +48,7 @@ __all__ = [
     "Around",
     "Call",
     "Channel",
+    "Clip",
     "ConstantChannel",
     "Controlled",
     "Heads",

@@ -1,6 +1,5 @@
 """Channels: what a message is made of, and how it is carried along an edge."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, final
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from rmas.backbone import Backbone
 from rmas.conversation import Prompt
+from rmas.engine.clip import Clip
 from rmas.engine.decode import Row, speak
 from rmas.engine.trace import Call
 from rmas.engine.turn import (
@@ -92,14 +92,14 @@ class LatentChannel:
     training by recomputing each turn in the backward pass; `known` is looked up where no message has come yet.
 
     `halts`: a message ends where its writer's text would, after M latents at most; it is a block a row then. `clip`: of
-    what each latent passes back in training, see `clipped`."""
+    what each latent passes back in training."""
 
     latent_steps: int
     halts: bool = False
     cached: bool = True
     checkpointed: bool = False
     known: KnownThoughts | None = None
-    clip: float = math.inf
+    clip: Clip | None = None
 
     def __post_init__(self) -> None:
         require_latent_steps(self.latent_steps)

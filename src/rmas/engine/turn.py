@@ -4,12 +4,11 @@
 (length, D) block that goes into row i's slot, so a tensor z_BMD is one and so is a list of texts' embeddings.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rmas.backbone import Backbone, State
 from rmas.conversation import Prompt, Segment, Slot
+from rmas.engine.clip import Clip
 from rmas.errors import NumericsError, QuestionError
 from rmas.tools import Toolbox
 
@@ -154,14 +154,14 @@ def recomputed(
 
 
 def rollout(
-    agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False, clip: float = math.inf
+    agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False, clip: Clip | None = None
 ) -> Tensor:
     """Roll M latents out of a prompt: -> z_BMD, each a collected state through the inner link.
 
     The first state is the one at the last prompt position, so M latents cost M - 1 more forwards. The vocabulary
     head is never touched. `checkpointed`: where each of them reads the whole prompt again, because gradients cannot
     flow through the family's cache, one at a time is held for the backward pass. `clip`: of what each latent passes
-    back, see `clipped`. Raises NumericsError naming the step for a latent that is not finite.
+    back. Raises NumericsError naming the step for a latent that is not finite.
     """
     steps = islice(_steps(agent, start, checkpointed=checkpointed, clip=clip), latent_steps)
     z_BMD = torch.stack([z_BD for _, z_BD in steps], dim=1)
@@ -170,7 +170,7 @@ def rollout(
 
 
 def halting_rollout(
-    agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False, clip: float = math.inf
+    agent: Agent, start: Read, latent_steps: int, *, checkpointed: bool = False, clip: Clip | None = None
 ) -> tuple[Tensor, Tensor]:
     """A rollout until every row would end its text, of M latents at most: -> z_BMD, and how many of each row's latents
     stand before its end, length_B.
@@ -192,42 +192,16 @@ def halting_rollout(
     return z_BMD, torch.stack(goes_on_BM, dim=1).sum(1)
 
 
-def clipped(z_BD: Tensor, limit: float) -> Tensor:
-    """z as it is; in the backward pass no row's gradient times that row's length is longer than `limit`.
-
-    That product is by how much the loss would change, were the latent to change by its own length. Through a chain of
-    latents it grows without bound where one of them was nearly another, and such a row would drown all others of its
-    batch. After Pascanu et al. 2013 (arXiv:1211.5063), section 3.2, for each row and step alone.
-    """
-    return z_BD if limit == math.inf else cast(Tensor, _Clipped.apply(z_BD, limit))  # type: ignore[no-untyped-call]
-
-
-class _Clipped(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, z_BD: Tensor, limit: float) -> Tensor:
-        ctx.save_for_backward(z_BD)
-        ctx.limit = limit
-        return z_BD.view_as(z_BD)
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
-        (z_BD,), (slope_BD,) = ctx.saved_tensors, slopes
-        size_B1 = (_wide(slope_BD).norm(dim=-1) * _wide(z_BD).norm(dim=-1))[:, None]
-        return (slope_BD * (ctx.limit / size_B1).clamp(max=1)).to(slope_BD.dtype), None
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _steps(agent: Agent, start: Read, *, checkpointed: bool, clip: float) -> Iterator[tuple[Tensor, Tensor]]:
+def _steps(agent: Agent, start: Read, *, checkpointed: bool, clip: Clip | None) -> Iterator[tuple[Tensor, Tensor]]:
     """The states h_BD after a prompt, each with what the inner link makes of it, z_BD, which is read for the next."""
     h_BD, state = start.h_BD, start.state
     extend = agent.backbone.extend
     if checkpointed and torch.is_grad_enabled() and not agent.backbone.grad_through_cache:
         extend = partial(checkpoint, extend, use_reentrant=False)
     while True:
-        z_BD = clipped(agent.inner(h_BD), clip)
+        z_BD = agent.inner(h_BD)
+        if clip is not None and z_BD.requires_grad:
+            z_BD = clip(z_BD)
         yield h_BD, z_BD
         h_B1D, state = extend(state, z_BD[:, None])
         h_BD = h_B1D[:, 0]

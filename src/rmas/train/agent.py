@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from rmas.backbone import add_adapter, free_weights
-from rmas.engine import Channel, TextChannel
+from rmas.engine import Channel, Clip, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
@@ -26,7 +26,7 @@ from rmas.train.dev import check_answers, check_read, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
 from rmas.train.heard import HeardChannel
 from rmas.train.loop import fit
-from rmas.train.objective import Stage, Unrolled, backward, stage_of, stages_of, unroll
+from rmas.train.objective import Stage, Unrolled, backward, clip_figures, clip_of, stage_of, stages_of, unroll
 from rmas.train.outer import trainable
 from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.team import Team, join_team
@@ -141,17 +141,18 @@ class AgentTrainer:
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
         stage, weight = stage_of(number, self.config.curriculum, self._last), self.config.earlier_weight
-        is_mixed = self.config.mixed_precision != "none"
+        is_mixed, clip = self.config.mixed_precision != "none", clip_of(self.config)
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self._split.train[i] for i in places]
-            channel = self._heard(micro, stage)
+            channel = self._heard(micro, stage, clip)
             with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=is_mixed):
                 return unroll(
                     self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight, graded=True
                 )
 
-        return backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
+        done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
+        return done._replace(figures=clip_figures(clip))
 
     def evaluate(self, step: int) -> DevResult:
         figures = measure(
@@ -170,23 +171,20 @@ class AgentTrainer:
         """Global batch `number` as it can be written down."""
         return [self._split.train[i].row for i in self._batches[number]]
 
-    def _heard(self, examples: Sequence[Example], stage: Stage) -> Channel:
+    def _heard(self, examples: Sequence[Example], stage: Stage, clip: Clip | None = None) -> Channel:
         """What `examples` hear: of text, what was written."""
         if self._told is not None:
             return self._told.of(examples)
-        channel = self._channel(stage)
+        channel = self._channel(stage, clip)
         return channel if self.config.is_graded else HeardChannel(channel)
 
-    def _channel(self, stage: Stage) -> Channel:
+    def _channel(self, stage: Stage, clip: Clip | None = None) -> Channel:
         """In which the team speaks to the answerer: a text is, word for word, what is most likely."""
         config = self.config
         if config.is_alone:
             return ALONE
         if config.channel == "latent":
-            return self.system.channel(
-                stage.latent_steps,
-                checkpointed=config.is_graded and config.checkpointed,
-                clip=config.clip_latents / config.batch_size,  # the loss is a mean over so many questions
-            )
+            checkpointed = config.is_graded and config.checkpointed
+            return self.system.channel(stage.latent_steps, checkpointed=checkpointed, clip=clip)
         length = config.message_tokens or self.system.spec.message_tokens
         return TextChannel(sampling=Sampling(max_new_tokens=length))

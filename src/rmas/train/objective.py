@@ -7,6 +7,7 @@
 `B` batch, `T` target tokens, `N` real target tokens of the batch, `D` width, `V` vocabulary.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast, final
@@ -19,6 +20,7 @@ from rmas.conversation import Prompt
 from rmas.engine import (
     Agent,
     Channel,
+    Clip,
     Heads,
     Inbox,
     LastTurn,
@@ -36,7 +38,7 @@ from rmas.engine import (
 )
 from rmas.errors import ConfigError, QuestionError
 from rmas.system import System
-from rmas.train.config import LoopConfig
+from rmas.train.config import AgentConfig, LoopConfig, OuterConfig
 from rmas.train.data import Example
 from rmas.train.run import StepResult
 
@@ -148,6 +150,16 @@ def backward(
         loss.backward()
         total, tokens = total + float(loss.detach()), tokens + positions
     return StepResult(total, tokens)
+
+
+def clip_of(config: OuterConfig | AgentConfig) -> Clip | None:
+    """A step's clipping of what latents pass back, or none. The loss is a mean over `batch_size` questions."""
+    return None if config.clip_latents == math.inf else Clip(config.clip_latents / config.batch_size)
+
+
+def clip_figures(clip: Clip | None) -> dict[str, float]:
+    """What a step's log says of it, after its backward pass."""
+    return {} if clip is None else {"latents_clipped": clip.share}
 
 
 def answer_ids(backbone: Backbone, example: Example, round_number: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from rmas.engine import Channel, Heads
+from rmas.engine import Channel, Clip, Heads
 from rmas.errors import CheckpointError, ConfigError
 from rmas.link import ConstantMessage, Link
 from rmas.runfolder import claim_folder
@@ -24,7 +24,17 @@ from rmas.train.finish import finish
 from rmas.train.frozen import frozen_digest
 from rmas.train.kept import KeptThoughts, first_roles, keep_thoughts
 from rmas.train.loop import fit
-from rmas.train.objective import Stage, Unrolled, backward, forced_channel, stage_of, stages_of, unroll
+from rmas.train.objective import (
+    Stage,
+    Unrolled,
+    backward,
+    clip_figures,
+    clip_of,
+    forced_channel,
+    stage_of,
+    stages_of,
+    unroll,
+)
 from rmas.train.resolve import resolved
 from rmas.train.run import DevResult, StepResult
 from rmas.train.team import ALONE, Team, join_team
@@ -176,7 +186,7 @@ class OuterTrainer:
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
         objective, stage = self._objective(number), self.stage(number)
-        weight = self.config.earlier_weight
+        weight, clip = self.config.earlier_weight, clip_of(self.config)
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self.examples[i] for i in places]
@@ -185,13 +195,14 @@ class OuterTrainer:
                 self.system,
                 micro,
                 rounds=stage.rounds,
-                channel=self._channel(objective, micro, stage),
+                channel=self._channel(objective, micro, stage, clip),
                 earlier_weight=weight,
                 heads=heads,
             )
 
         done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
-        return done._replace(figures={"rounds": stage.rounds, "latent_steps": stage.latent_steps})
+        figures = {"rounds": stage.rounds, "latent_steps": stage.latent_steps}
+        return done._replace(figures=figures | clip_figures(clip))
 
     def measure(self, examples: Sequence[Example]) -> Mapping[str, float]:
         """Dev figures, at the rounds and latent steps that the system is trained for."""
@@ -213,10 +224,9 @@ class OuterTrainer:
         """Global batch `number` as it can be written down."""
         return [example.row for example in self.batch(number)]
 
-    def _channel(self, objective: str, examples: Sequence[Example], stage: Stage) -> Channel:
+    def _channel(self, objective: str, examples: Sequence[Example], stage: Stage, clip: Clip | None = None) -> Channel:
         checkpointed = self.config.checkpointed
         if objective == "rollout" or self.system.spec.is_constant:
-            clip = self.config.clip_latents / self.config.batch_size  # the loss is a mean over so many questions
             return self.system.channel(stage.latent_steps, checkpointed=checkpointed, known=self._kept, clip=clip)
         return forced_channel(self.system, examples, cap=self.config.target_cap, checkpointed=checkpointed)
 
