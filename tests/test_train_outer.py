@@ -393,10 +393,10 @@ def test_a_disk_that_fills_up_at_a_checkpoint_loses_nothing_before_it(
     whole = train(out="whole", save_every=1)
     write = store_module._write
 
-    def fill_up(path: Path, content: bytes) -> None:
+    def fill_up(path: Path, put: Callable[[Path], object]) -> None:
         if "step-00000003" in path.parent.name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        write(path, put)
 
     with monkeypatch.context() as patch:
         patch.setattr(store_module, "_write", fill_up)

@@ -168,8 +168,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_checkpoint_before(
     store = filled(tmp_path, 1, 2)
     whole = module._write
 
-    def write(path: Path, content: bytes) -> None:
-        whole(path, content[: len(content) // 2])
+    def write(path: Path, put: Callable[[Path], object]) -> None:
+        whole(path, put)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         if path.name == failing:
             raise OSError(errno.ENOSPC, "No space left on device")
 

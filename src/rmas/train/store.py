@@ -9,12 +9,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rmas.checkpoint import digest
@@ -50,23 +51,25 @@ class Store:
         `state` must be what JSON holds. Raises CheckpointError where the disk is full or the folder not writable; the
         checkpoints that were there stay.
         """
-        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}  # on a CPU no copies
         table = {"step": step, "digest": digest(tensors), "state": dict(state)}
         place = self.folder / f"step-{step:08d}"
         unfinished = place.with_name(place.name + _PARTIAL)
         try:
             self._clear()
             unfinished.mkdir(parents=True)
-            _write(unfinished / TENSORS, save(tensors))
-            _write(unfinished / STATE, json.dumps(table | {"check": _check(table)}).encode())
+            _write(unfinished / TENSORS, partial(save_file, tensors))
+            text = json.dumps(table | {"check": _check(table)})
+            _write(unfinished / STATE, lambda path: path.write_text(text, encoding="utf-8"))
             if place.exists():
                 _remove(place)
             unfinished.replace(place)
             self._prune(step)
-        except OSError as problem:
+        except (OSError, SafetensorError) as problem:
             shutil.rmtree(unfinished, ignore_errors=True)
+            why = getattr(problem, "strerror", None) or problem
             raise CheckpointError(
-                f"{place}: cannot be written ({problem.strerror or problem}). Free some room or check the path; "
+                f"{place}: cannot be written ({why}). Free some room or check the path; "
                 "the checkpoints before it are kept."
             ) from None
 
@@ -112,10 +115,10 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
+def _write(path: Path, put: Callable[[Path], object]) -> None:
+    """Let `put` fill the file, and wait until the disk has it."""
+    put(path)
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
