@@ -51,7 +51,7 @@ class Store:
         `state` must be what JSON holds. Raises CheckpointError where the disk is full or the folder not writable; the
         checkpoints that were there stay.
         """
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}  # on a CPU no copies
+        tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         table = {"step": step, "digest": digest(tensors), "state": dict(state)}
         place = self.folder / f"step-{step:08d}"
         unfinished = place.with_name(place.name + _PARTIAL)
@@ -113,6 +113,18 @@ def _remove(folder: Path) -> None:
     doomed = folder.with_name(folder.name + ".old" + _PARTIAL)
     folder.replace(doomed)
     shutil.rmtree(doomed)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same, none within another's memory: those that share some are copied, and no others, for they may be large."""
+    found: dict[str, Tensor] = {}
+    held: set[int] = set()
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage()
+        is_own = memory.data_ptr() not in held and memory.nbytes() == tensor.nbytes
+        found[name] = tensor if is_own else tensor.clone()
+        held.add(memory.data_ptr())
+    return found
 
 
 def _write(path: Path, put: Callable[[Path], object]) -> None:
