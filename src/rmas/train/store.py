@@ -116,7 +116,7 @@ def _remove(folder: Path) -> None:
 
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same, none within another's memory: those that share some are copied, and no others, for they may be large."""
+    """The same, none within another's memory: those that share some are copied. No others, for they may be large."""
     found: dict[str, Tensor] = {}
     held: set[int] = set()
     for name, tensor in tensors.items():
