@@ -188,7 +188,17 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path, cls: type[LoopConfi
 
 def test_none_is_left_out_of_the_file_and_every_other_setting_is_in() -> None:
     written = tomllib.loads(to_toml(OuterConfig(data="x", rounds=2, columns={"plan": "p"})))
-    unset = {"limit", "answer_after", "micro_batch", "start", "latent_steps", "minutes", "constant_lr", "constants"}
+    unset = {
+        "limit",
+        "answer_after",
+        "micro_batch",
+        "start",
+        "latent_steps",
+        "minutes",
+        "constant_lr",
+        "constants",
+        "outer",
+    }
     assert written.keys() == {part.name for part in fields(OuterConfig)} - unset
 
 
