@@ -17,9 +17,10 @@ from rmas.prompt import Kind, Question
 from rmas.settings import RunConfig, ToolConfig
 from rmas.solvers import RecursiveSolver
 from rmas.sources import MODELS, parse_source
-from rmas.system import System, open_backbone, start_links
+from rmas.system import System, start_links
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools
+from rmas.weights import open_backbone
 
 pytestmark = [pytest.mark.weights, pytest.mark.enable_socket]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli_runner import rmas
-from rmas import system as system_module
+from rmas import weights as weights_module
 from rmas.backbone import HFBackbone, tiny_backbone
 from rmas.errors import ConfigError
 from rmas.eval.paired import mcnemar
@@ -21,9 +21,9 @@ from rmas.sources import Source
 from rmas.suite import compare as compare_module
 from rmas.suite.config import Cell, load_suite
 from rmas.suite.overview import write_overview
-from rmas.system import open_backbone
 from rmas.systemfile import SYSTEMS, load_spec
 from rmas.train.config import AgentConfig
+from rmas.weights import open_backbone
 from suite_zoo import GYM, LESSONS, SOLVER, TASKS, adders, run, suite_of
 
 ROOT = Path(__file__).parent.parent
@@ -117,7 +117,7 @@ def test_models_are_loaded_once_for_cells_that_follow_each_other(
         loaded.append(source.name)
         return open_backbone(source, **how)
 
-    monkeypatch.setattr(system_module, "open_backbone", spy)
+    monkeypatch.setattr(weights_module, "open_backbone", spy)
     solo = tmp_path / "solo.toml"
     solo.write_text('pattern = "solo"\nprompts = "terse"\n[roles.solver]\nbackbone = "tiny:llama"\n', encoding="utf-8")
     methods = f'[methods.alone]\nsolver = "single"\nsystem = "{solo}"\n[methods.latent]\nsystem = "tiny"\n'

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from rmas import system as system_module
 from rmas.checkpoint import digest
 from rmas.errors import ConfigError
-from rmas.system import load_system, mirror_notes
+from rmas.system import load_system
 from rmas.systemfile import known_systems, load_spec
+from rmas.weights import mirror_notes
 
 
 def test_a_system_without_agents_is_refused_by_load_system() -> None:

@@ -4,7 +4,6 @@ Only links are parameters of this nn.Module: backbones are plain attributes, fro
 `state_dict()` and an optimiser see links and nothing else.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,16 +15,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from rmas.alignment import Aligner
-from rmas.backbone import (
-    HFBackbone,
-    convert_gguf,
-    copy_backbone,
-    load_backbone,
-    merge_adapter,
-    pick_device,
-    pick_dtype,
-    tiny_backbone,
-)
+from rmas.backbone import HFBackbone, copy_backbone, pick_device
 from rmas.checkpoint import digest, load_links
 from rmas.conversation import Prompt
 from rmas.designs import CONSTANT, FROM_CONSTANT, check_start, is_constant
@@ -35,12 +25,11 @@ from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Question
 from rmas.settings import Memory
-from rmas.sources import Progress, Source, ensure_room, fetch, find, silent
-from rmas.spec import RoleSpec, SystemSpec
+from rmas.sources import Progress, silent
+from rmas.spec import SystemSpec
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, told_tools
-
-Backbones = dict[RoleSpec, HFBackbone]  # by `RoleSpec.model`
+from rmas.weights import Backbones, mirror_notes, open_backbones
 
 
 @final
@@ -192,13 +181,7 @@ def load_system(
     _check_names(spec)
     tools = told_tools(spec.tools, cache=cache) if tools is None else tools
     loaded = {} if backbones is None else backbones
-    for entry in (role.model for role in spec.roles.values()):
-        if entry not in loaded:
-            loaded[entry] = open_backbone(
-                entry.source, cache=cache, device=entry.device, dtype=entry.dtype, progress=progress
-            )
-            if entry.adapter is not None:
-                merge_adapter(loaded[entry], entry.adapter)
+    open_backbones(spec, loaded, cache=cache, progress=progress)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         system = System(spec, {role: loaded[entry.model] for role, entry in spec.roles.items()}, tools=tools)
@@ -208,61 +191,6 @@ def load_system(
     else:
         system.notes += load_links(system, spec.links)
     return system
-
-
-def mirror_notes(spec: SystemSpec, *, cache: Path) -> tuple[str, ...]:
-    """What an answer should say about its weights: a short name stands for the hub's, or for a mirror's 4-bit copy."""
-    found = {entry.source.name: find(entry.source, cache=cache) for entry in spec.roles.values() if entry.source.model}
-    return tuple(
-        f"{name}: 4-bit weights from the package index ({path.name}), not the hub's"
-        for name, path in found.items()
-        if path is not None and path.suffix == ".gguf"
-    )
-
-
-def open_backbone(source: Source, *, cache: Path, device: str, dtype: str, progress: Progress = silent) -> HFBackbone:
-    """Weights from a source, fetched and unpacked where need be -> a frozen backbone."""
-    if source.kind == "tiny":
-        return tiny_backbone(source.name.removeprefix("tiny:"))
-    where = pick_device(device)
-    folder = prepare(source, cache=cache, progress=progress)
-    progress(f"loading {source.name}", 0, 1)
-    backbone = load_backbone(folder, name=source.name, device=where, dtype=pick_dtype(dtype, where))
-    progress(f"loading {source.name}", 1, 1)
-    return backbone
-
-
-def prepare(source: Source, *, cache: Path, progress: Progress = silent) -> Path:
-    """The transformers folder of a source: fetched, and unpacked from GGUF, unless that was done before."""
-    path = fetch(source, cache=cache, progress=progress)
-    if path.suffix != ".gguf":
-        return path
-    if not unpacked(path, cache).exists():
-        progress(f"unpacking {source.name}, once", 0, 1)
-        unpack(path, cache)
-        progress(f"unpacking {source.name}, once", 1, 1)
-    return unpacked(path, cache)
-
-
-def unpack(file: Path, cache: Path) -> None:
-    """Dequantise a GGUF file into its place in `cache`, unless that was done before. On one core, for 20 to 50 s."""
-    folder = unpacked(file, cache)
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        ensure_room(folder.parent, 5 * file.stat().st_size)  # 4-bit blocks become bfloat16
-        convert_gguf(file, folder)
-
-
-def unpacked(file: Path, cache: Path) -> Path:
-    """Where the dequantised copy of a GGUF file belongs: a new file of the same name gets a new place."""
-    stat = file.stat()
-    key = hashlib.sha256(f"{file.name} {stat.st_size} {file.resolve()} {stat.st_mtime_ns}".encode()).hexdigest()[:12]
-    return cache / "unpacked" / f"{file.stem}-{key}"
-
-
-def is_ready(source: Source, *, cache: Path) -> bool:
-    """Whether a source's weights are on this machine."""
-    return source.kind == "tiny" or find(source, cache=cache) is not None
 
 
 def _check_tools(spec: SystemSpec, tools: Toolbox) -> None:

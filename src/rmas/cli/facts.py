@@ -114,7 +114,7 @@ class SystemFacts:
 def system_facts(spec: "SystemSpec", cache: Path) -> SystemFacts:
     """Everything about a system. Raises BackboneError for a family or device that does not exist."""
     from rmas.backbone import pick_device, pick_dtype
-    from rmas.system import is_ready
+    from rmas.weights import is_ready
 
     roles = []
     for role, entry in spec.roles.items():
@@ -166,7 +166,7 @@ def _model_facts(source: "Source", cache: Path) -> ModelFacts:
     """From the files on this disk, else from the table of known models."""
     from rmas.backbone import tiny_backbone
     from rmas.sources import find
-    from rmas.system import unpacked
+    from rmas.weights import unpacked
 
     if source.kind == "tiny":
         model = tiny_backbone(source.name.removeprefix("tiny:"))

@@ -80,7 +80,7 @@ def unpack_all(files: dict[str, Path], cache: Path, report: "Progress") -> None:
     if not files:
         return
 
-    from rmas.system import unpack, unpacked
+    from rmas.weights import unpack, unpacked
 
     waiting = {name: file for name, file in files.items() if not unpacked(file, cache).exists()}
     if not waiting:

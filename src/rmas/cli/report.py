@@ -43,8 +43,8 @@ def _embedding_of(run: "Run", cache: Path) -> "Embed":
     """How the answerer of a run reads texts."""
     from rmas.errors import ConfigError
     from rmas.eval.embedding import mean_embeddings
-    from rmas.system import open_backbone
     from rmas.systemfile import load_spec
+    from rmas.weights import open_backbone
 
     config = run.summary["config"]
     spec = load_spec(config["system"])

@@ -22,8 +22,8 @@ from rmas.release.table import KEYS, find_released
 from rmas.release.weights import LinkState, read_link
 from rmas.sources import Progress, silent
 from rmas.spec import SystemSpec
-from rmas.system import open_backbone
 from rmas.systemfile import load_spec
+from rmas.weights import open_backbone
 
 ROUNDS, LATENT_STEPS, MAX_NEW_TOKENS = 3, 32, 2000  # the release's own defaults
 

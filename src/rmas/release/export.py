@@ -20,8 +20,8 @@ from rmas.release.table import KEYS, TASKS, type_of
 from rmas.release.weights import to_release
 from rmas.sources import Progress, ensure_room, silent
 from rmas.spec import SystemSpec
-from rmas.system import prepare
 from rmas.systemfile import load_spec
+from rmas.weights import prepare
 
 _LEFT_OUT = ("*.pt", "adapter_*", INNER, "README.md", ".*")  # of a model's folder: not the model
 

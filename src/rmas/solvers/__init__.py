@@ -25,9 +25,10 @@ from rmas.solvers.latent_kv import LatentKVSolver
 from rmas.solvers.recursive import RecursiveSolver
 from rmas.sources import Progress, silent
 from rmas.spec import SystemSpec
-from rmas.system import Backbones, load_system
+from rmas.system import load_system
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox, open_tools
+from rmas.weights import Backbones
 
 __all__ = [
     "SOLVERS",

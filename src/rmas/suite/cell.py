@@ -12,9 +12,10 @@ from rmas.solver import Solver
 from rmas.solvers import find_solver, open_solver, solver_spec, solver_tools
 from rmas.sources import Progress, pinned, silent
 from rmas.spec import SystemSpec
-from rmas.system import Backbones, System
+from rmas.system import System
 from rmas.systemfile import load_spec
 from rmas.tools import Toolbox
+from rmas.weights import Backbones
 
 
 class Opened(NamedTuple):

@@ -33,13 +33,14 @@ from rmas.suite.standing import (
     training_stands,
 )
 from rmas.suite.training import Training
-from rmas.system import Backbones, load_system
+from rmas.system import load_system
 from rmas.systemfile import load_spec
 from rmas.tomlfile import read_toml
 from rmas.train.config import InnerConfig, OuterConfig
 from rmas.train.data import load_examples
 from rmas.train.resolve import spec_for
 from rmas.train.stages import STAGES
+from rmas.weights import Backbones
 
 FAILED = "failed.json"
 _ADD_UP = ("parameters", "tflop", "seconds", "examples")  # facts of a training that count what it is based on
