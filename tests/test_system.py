@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rmas import system as system_module
+from rmas import weights as weights_module
 from rmas.checkpoint import digest
 from rmas.errors import ConfigError
 from rmas.system import load_system
@@ -21,14 +21,14 @@ def test_a_system_without_agents_is_refused_by_load_system() -> None:
 
 
 def test_weights_from_the_mirror_are_noted(monkeypatch: pytest.MonkeyPatch, tmp_cache: Path) -> None:
-    monkeypatch.setattr(system_module, "find", lambda source, cache: cache / f"{source.name}.gguf")
+    monkeypatch.setattr(weights_module, "find", lambda source, cache: cache / f"{source.name}.gguf")
     notes = mirror_notes(load_spec("smol"), cache=tmp_cache)
     assert len(notes) == 3
     assert "smollm2-135m.gguf" in notes[0]
 
 
 def test_weights_from_the_hub_are_not_noted(monkeypatch: pytest.MonkeyPatch, tmp_cache: Path) -> None:
-    monkeypatch.setattr(system_module, "find", lambda source, cache: cache / source.name)
+    monkeypatch.setattr(weights_module, "find", lambda source, cache: cache / source.name)
     assert mirror_notes(load_spec("smol"), cache=tmp_cache) == ()
 
 

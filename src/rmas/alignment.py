@@ -87,8 +87,8 @@ class Aligner:
         x_ND, y_NE, w_N = pairs()
         link.cpu()
         write_affine(link, fit_affine(x_ND, y_NE, w_N), x_ND, y_NE, w_N)
-        fitted = {name: tensor for name, tensor in link.state_dict().items() if name not in left_to_chance(link)}
-        _store(fitted, file)
+        drawn = left_to_chance(link)
+        _store({name: tensor for name, tensor in link.state_dict().items() if name not in drawn}, file)
         link.to(device)
 
     def _inner_pairs(self, backbone: HFBackbone) -> Pairs:

@@ -18,10 +18,10 @@ from rmas.alignment import Aligner
 from rmas.backbone import HFBackbone, copy_backbone, pick_device
 from rmas.checkpoint import digest, load_links
 from rmas.conversation import Prompt
-from rmas.designs import CONSTANT, FROM_CONSTANT, check_start, is_constant
+from rmas.designs import check_start, is_constant
 from rmas.engine import Agent, Clip, ConstantChannel, KnownThoughts, LatentChannel
 from rmas.errors import ConfigError, PatternError, unknown
-from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, write_constant, write_identity
+from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, outer_link, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
 from rmas.prompt import Question
 from rmas.settings import Memory
@@ -132,12 +132,9 @@ class System(nn.Module):
 
     def _outer(self, edge: Edge) -> nn.Module:
         source, target = self._backbones[edge.source], self._backbones[edge.target]
-        design, steps = self.spec.outer[edge], self.spec.latent_steps
-        if is_constant(design):
-            name = design.removeprefix(FROM_CONSTANT)
-            through = None if design == CONSTANT else Link(name, "outer", source.dim, target.dim)
-            return ConstantMessage(steps, target.dim, through=through).to(target.device)
-        return Link(design, "outer", source.dim, target.dim, latent_steps=steps).to(source.device)
+        design = self.spec.outer[edge]
+        link = outer_link(design, source.dim, target.dim, latent_steps=self.spec.latent_steps)
+        return link.to(target.device if is_constant(design) else source.device)
 
 
 @final

@@ -90,5 +90,5 @@ def _print_status(plan: "Suite", out: Path, only: Sequence[str]) -> None:
             print(f"{status.folder}: {status.state}{status.told and f', {status.told}'}")
     for name, group in (("trainings", trainings), ("cells", cells)):
         counts = Counter(status.state for status in group)
-        print(f"{name}: {counts.pop('finished', 0)} of {len(group)} finished", end="")
-        print(*("", *(f"{number} {state}" for state, number in sorted(counts.items()))), sep=", ")
+        parts = [f"{counts.pop('finished', 0)} of {len(group)} finished"]
+        print(f"{name}: " + ", ".join([*parts, *(f"{number} {state}" for state, number in sorted(counts.items()))]))

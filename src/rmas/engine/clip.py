@@ -5,6 +5,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from rmas.precision import widened
+
 
 @final
 class Clip:
@@ -23,6 +25,7 @@ class Clip:
         return cast(Tensor, _Clipped.apply(z_BD, self))  # type: ignore[no-untyped-call]
 
     def count(self, size_B: Tensor) -> None:
+        """Take note of gradients as they pass; their number stays on the device."""
         self._counts = self._counts.to(size_B.device) + torch.stack([(size_B > 0).sum(), (size_B > self.limit).sum()])
 
     @property
@@ -42,10 +45,6 @@ class _Clipped(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor, None]:
         (z_BD,), (slope_BD,), clip = ctx.saved_tensors, slopes, ctx.clip
-        size_B = _wide(slope_BD).norm(dim=-1) * _wide(z_BD).norm(dim=-1)
+        size_B = widened(slope_BD).norm(dim=-1) * widened(z_BD).norm(dim=-1)
         clip.count(size_B)
         return (slope_BD * (clip.limit / size_B).clamp(max=1)[:, None]).to(slope_BD.dtype), None
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

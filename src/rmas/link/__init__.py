@@ -1,7 +1,7 @@
 """RecursiveLinks: their designs, and the closed-form values they can start from."""
 
 from rmas.designs import CONSTANT, LINKS, SOFT_TOKEN, STARTS, Design, Place, check_design
-from rmas.link.design import ConstantMessage, Link, SoftToken, count_parameters
+from rmas.link.design import ConstantMessage, Link, SoftToken, count_parameters, outer_link
 from rmas.link.start import (
     Affine,
     fit_affine,
@@ -30,6 +30,7 @@ __all__ = [
     "hush",
     "left_to_chance",
     "mean_norm",
+    "outer_link",
     "write_affine",
     "write_constant",
     "write_identity",

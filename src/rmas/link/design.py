@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from rmas.designs import CONSTANT, FROM_CONSTANT, SOFT_TOKEN, Place, check_design, is_constant
 from rmas.errors import LinkError
+from rmas.precision import widened
 
 
 @final
@@ -99,7 +100,7 @@ class SoftToken(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         logits = self.head.logits(h)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / self.tau
+        logits = widened(logits) / self.tau
         return self.head.expected_embedding(logits.softmax(-1)).to(h.dtype)
 
     @property
@@ -131,6 +132,16 @@ class ConstantMessage(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
+def outer_link(design: str, d_in: int, d_out: int, *, latent_steps: int) -> Link | ConstantMessage:
+    """An outer link of any design that a system file may name. `latent_steps`: M, of a learned constant."""
+    if design == CONSTANT:
+        return ConstantMessage(latent_steps, d_out)
+    if is_constant(design):
+        through = Link(design.removeprefix(FROM_CONSTANT), "outer", d_in, d_out)
+        return ConstantMessage(latent_steps, d_out, through=through)
+    return Link(design, "outer", d_in, d_out, latent_steps=latent_steps)
+
+
 def _first(message_MD: Tensor, steps: int) -> Tensor:
     if steps > (length := len(message_MD)):
         raise LinkError(f"a constant of {length} vectors does not last for {steps} latent steps. Ask for fewer.")
@@ -141,10 +152,7 @@ def count_parameters(design: str, place: Place, d_in: int, d_out: int, *, latent
     """Parameters of a link, without building it. `latent_steps`: M, which only a constant message needs."""
     if design == SOFT_TOKEN:
         return 0
-    if design == CONSTANT:
-        return latent_steps * d_out
-    if is_constant(design):
-        through = count_parameters(design.removeprefix(FROM_CONSTANT), place, d_in, d_out)
-        return through + latent_steps * d_in
     with torch.device("meta"):
-        return Link(design, place, d_in, d_out, latent_steps=latent_steps).num_parameters
+        if place == "inner":
+            return Link(design, place, d_in, d_out).num_parameters
+        return outer_link(design, d_in, d_out, latent_steps=latent_steps).num_parameters

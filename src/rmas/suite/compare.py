@@ -82,7 +82,7 @@ def compare(
     except OSError as problem:
         raise ConfigError(f"{out}: cannot be written ({problem.strerror}). Choose another folder.") from None
     done: list[str] = []
-    tried: set[str] = set()
+    tried, told_before = set[str](), failures_in(out)
     failed: dict[str, str] = {}
 
     def keep() -> None:
@@ -94,7 +94,8 @@ def compare(
     @contextmanager
     def attempt(name: Path) -> Iterator[None]:
         tried.add(str(name))
-        keep()
+        if str(name) in told_before:
+            keep()
         try:
             yield
             done.append(str(name))

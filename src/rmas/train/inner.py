@@ -17,6 +17,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from rmas.backbone import HFBackbone
 from rmas.link import Link
+from rmas.precision import widened
 from rmas.runfolder import claim_folder
 from rmas.system import System
 from rmas.train.config import FREE, InnerConfig, Report, TrainResult
@@ -84,7 +85,7 @@ def inner_loss(link: Callable[[Tensor], Tensor], h_ND: Tensor, e_ND: Tensor, nor
 
     Float32 or wider whatever the states are. The cosine alone leaves the norm to the design; the release does.
     """
-    z_ND, e_ND = link(_wide(h_ND)), _wide(e_ND)
+    z_ND, e_ND = link(widened(h_ND)), widened(e_ND)
     loss = (1 - cosine_similarity(z_ND, e_ND, dim=-1)).mean()
     if norm_weight == 0:
         return loss
@@ -178,7 +179,7 @@ def score(map_of: Callable[[Tensor], Tensor], states: States, backbone: HFBackbo
     """How near map_of(h) comes to what followed, over all pairs; one shard in memory."""
     total = torch.zeros(3, dtype=torch.float64)
     for part in _all_pairs(states):
-        z_ND, e_ND = map_of(_wide(part.h_ND.to(backbone.device))), _wide(part.targets(backbone))
+        z_ND, e_ND = map_of(widened(part.h_ND.to(backbone.device))), widened(part.targets(backbone))
         ratio_N = _norm_ratio(z_ND, e_ND)
         rows = torch.stack([cosine_similarity(z_ND, e_ND, dim=-1), ratio_N, (ratio_N - 1).square()])
         total += rows.double().sum(1).cpu()
@@ -188,7 +189,7 @@ def score(map_of: Callable[[Tensor], Tensor], states: States, backbone: HFBackbo
 @torch.no_grad()
 def best_constant(states: States, backbone: HFBackbone) -> Tensor:
     """The one vector (D,) with the highest mean cosine to all targets: the mean of their directions."""
-    parts = (normalize(_wide(part.targets(backbone)), dim=-1).sum(0) for part in _all_pairs(states))
+    parts = (normalize(widened(part.targets(backbone)), dim=-1).sum(0) for part in _all_pairs(states))
     return torch.stack(list(parts)).sum(0) / len(states)
 
 
@@ -239,8 +240,3 @@ def _norm_ratio(z_ND: Tensor, e_ND: Tensor) -> Tensor:
     z_N, e_N = (torch.linalg.vector_norm(x_ND, dim=-1) for x_ND in (z_ND, e_ND))
     ratio_N: Tensor = z_N / e_N.clamp(min=1e-12)
     return ratio_N
-
-
-def _wide(x: Tensor) -> Tensor:
-    """In float32, or the wider type that it has."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -37,6 +37,7 @@ from rmas.engine import (
     target_states,
 )
 from rmas.errors import ConfigError, QuestionError
+from rmas.precision import widened
 from rmas.system import System
 from rmas.train.config import AgentConfig, LoopConfig, OuterConfig
 from rmas.train.data import Example
@@ -189,8 +190,7 @@ def chunked_nll(backbone: Backbone, h_ND: Tensor, ids_N: Tensor, *, chunk: int =
     Where the vocabulary head itself trains, they are all kept instead: it needs a gradient of its own.
     """
     if backbone.head_trains:
-        logits_NV = backbone.logits(h_ND)
-        logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+        logits_NV = widened(backbone.logits(h_ND))
         return torch.nn.functional.cross_entropy(logits_NV, ids_N, reduction="none")
     return cast(Tensor, _ChunkedNLL.apply(h_ND, ids_N, backbone, chunk))  # type: ignore[no-untyped-call]
 
@@ -204,8 +204,7 @@ class _ChunkedNLL(torch.autograd.Function):
         for h_CD, ids_C in zip(h_ND.split(chunk), ids_N.split(chunk), strict=True):
             with torch.enable_grad():
                 h_CD = h_CD.detach().requires_grad_(ctx.needs_input_grad[0])
-                logits_CV = backbone.logits(h_CD)
-                logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
+                logits_CV = widened(backbone.logits(h_CD))
                 nll_C = torch.nn.functional.cross_entropy(logits_CV, ids_C, reduction="none")
                 if ctx.needs_input_grad[0]:
                     slopes += torch.autograd.grad(nll_C.sum(), h_CD)
