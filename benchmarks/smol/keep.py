@@ -4,8 +4,9 @@
 
 DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
 and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them. Weights of
-bundles are kept in bfloat16, in which the suite runs; those that are there already stay as they are. What nobody trains
-on or looks into is kept without weights, to save room: its cells are done, and training makes it again.
+bundles are kept in bfloat16, in which the suite runs; those of the same training that are there already stay as they
+are. What nobody trains on or looks into is kept without weights, to save room: its cells are done, and training makes
+it again.
 
     cp -r benchmarks/smol/results runs/smol
     rmas compare benchmarks/smol/suite.toml --out runs/smol --data gsm8k=FILE --data humaneval=FILE --data mbpp=FILE
@@ -45,6 +46,9 @@ def main() -> None:
     if out.resolve() == RESULTS.resolve():
         parser.error(f"{out} is where results are kept. Run the suite in a copy of it, and keep that.")
     for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
+        kept = RESULTS / trained.relative_to(out)
+        if kept.exists() and kept.read_bytes() != trained.read_bytes():
+            shutil.rmtree(kept.parent)  # trained anew, so nothing of it is what it was
         folder = _copy(trained.parent, out, BUNDLE)
         if any(fnmatch(folder.name, pattern) for pattern in WITHOUT_WEIGHTS):
             continue
