@@ -158,6 +158,12 @@ def test_a_value_out_of_range_is_refused_by_both_configs(
         (OuterConfig, {"curriculum": ((0, 0, 1),)}, "curriculum is [(0, 0, 1)], expected rows of"),
         (OuterConfig, {"earlier_weight": -1.0}, "earlier_weight is -1.0, expected 0 or more."),
         (OuterConfig, {"target_cap": 0}, "target_cap is 0, expected 1 or more."),
+        (OuterConfig, {"clip_latents": 0.0}, "clip_latents is 0.0, expected above 0"),
+        (
+            OuterConfig,
+            {"clip_latents": 5.0, "objective": "teacher_forced"},
+            "clip_latents is 5.0, expected above 0, beside another objective than teacher_forced",
+        ),
         (
             OuterConfig,
             {"probes": ("shufled",)},

@@ -171,7 +171,9 @@ class OuterConfig(LoopConfig):
         require_latent_steps(self.latent_steps)
         _require_curriculum(self.curriculum)
         require(0 <= self.earlier_weight < float("inf"), "earlier_weight", self.earlier_weight, "0 or more")
-        require(self.clip_latents > 0, "clip_latents", self.clip_latents, "above 0; inf for no clipping")
+        fits = self.clip_latents == math.inf or (self.clip_latents > 0 and self.objective != "teacher_forced")
+        expected = "above 0, beside another objective than teacher_forced; inf for no clipping"
+        require(fits, "clip_latents", self.clip_latents, expected)
         for name in ("target_cap", "max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         for probe in self.probes:
