@@ -16,7 +16,7 @@ from rmas.errors import CheckpointError, ConfigError
 from rmas.link import Link, SoftToken, fit_affine
 from rmas.system import System
 from rmas.train.config import OuterConfig
-from rmas.train.diagnose import FILE, Drift, Reach, Tapped, diagnose, probe, summarise
+from rmas.train.diagnose import FILE, Change, Drift, Probe, Reach, Tapped, diagnose, probe, summarise
 from rmas.train.objective import outer_loss
 from rmas.train.surrogate import text_surrogate
 from train_zoo import EXAMPLES, gradients, outer_config, own_system, quiet, sums_file
@@ -71,7 +71,7 @@ def test_a_probe_measures_the_gradient_by_each_message() -> None:
     assert message.grad is not None
     slope_BMD = message.grad
     norm = float(slope_BMD.norm())
-    (reached,), _ = probe(system, PAIR, config(rounds=1))
+    (reached,) = probe(system, PAIR, config(rounds=1)).reached
     assert (reached.edge, reached.round) == ("reflector->toolcaller", 1)
     assert reached.message == pytest.approx(norm)
     losses = []
@@ -109,15 +109,18 @@ def test_with_one_round_the_first_is_the_last() -> None:
 
 
 def test_a_summary_is_means_shares_and_ratios() -> None:
-    def row(first: float, second: float) -> tuple[list[Reach], list[Drift]]:
+    def row(first: float, second: float) -> Probe:
         reached = [Reach("a->b", 1, first, 1.0), Reach("b->a", 1, 0.0, 0.0), Reach("a->b", 2, second, 2.0)]
-        return reached, [Drift("a", 1, (1.0, first), (0.5,), (0.25,))]
+        drifted = [Drift("a", 1, (1.0, first), (0.5,), (0.25,))]
+        return Probe(reached, drifted, [Change("a->b", 2, first, 1.5)])
 
     summary = summarise([row(3.0, 6.0), row(1.0, 1.0)], 2)
     assert summary["message_gradient"] == {"a->b": {"round 1": 2.0, "round 2": 3.5}, "b->a": {"round 1": 0.0}}
     assert summary["share"] == {"a->b": 1.0, "b->a": 0.0}
     assert summary["round_1_over_last"] == {"mean": 0.75, "low": 0.5, "high": 1.0}
     assert summary["weights_round_1_over_last"] == 0.5
+    assert summary["change"] == {"a->b": {"round 2": 2.0}}
+    assert summary["change_to_another"] == {"a->b": {"round 2": 1.5}}
     (latents,) = summary["latents"]
     assert latents == {"role": "a", "round": 1, "norm": [1.0, 2.0], "to_previous": [0.5], "to_first": [0.25]}
 
@@ -146,14 +149,14 @@ def test_text_between_models_carries_the_least_squares_map_of_shared_tokens() ->
 
 def test_edges_that_carry_one_thought_have_gradients_of_their_own() -> None:
     """A summarizer that tells three agents the same still reaches each of them by itself."""
-    reached, _ = probe(text_surrogate(tiny_system("mixture", ["llama"])), PAIR, config())
+    reached = probe(text_surrogate(tiny_system("mixture", ["llama"])), PAIR, config()).reached
     feedback = [each.message for each in reached if each.edge.startswith("summarizer->")]
     assert len(feedback) == len(set(feedback)) == 3
     assert all(norm > 0 for norm in feedback)
 
 
 def test_every_message_of_a_surrogate_is_reached_and_it_has_no_weights() -> None:
-    reached, drifts = probe(text_surrogate(tiny_system("sequential", ["llama", "qwen2"])), PAIR, config())
+    reached, drifts, _ = probe(text_surrogate(tiny_system("sequential", ["llama", "qwen2"])), PAIR, config())
     assert [(each.round, each.edge) for each in reached] == [
         (1, "planner->critic"),
         (1, "critic->solver"),
@@ -176,7 +179,7 @@ def test_the_latents_of_a_constant_inner_link_do_not_turn() -> None:
         with torch.no_grad():
             link.proj1.weight.zero_()
             link.proj1.bias.copy_(bias_D)
-    _, drifts = probe(system, PAIR, config(rounds=2, latent_steps=4))
+    drifts = probe(system, PAIR, config(rounds=2, latent_steps=4)).drifted
     usual = backbone("llama").embed(torch.arange(backbone("llama").vocabulary_size)).norm(dim=-1).mean()
     assert [(drift.role, drift.round) for drift in drifts] == [("reflector", 1), ("toolcaller", 1), ("reflector", 2)]
     for drift in drifts:
@@ -188,7 +191,7 @@ def test_the_latents_of_a_constant_inner_link_do_not_turn() -> None:
 def test_drift_is_the_mean_over_rows_of_cosines_and_norms() -> None:
     system = tiny_system("deliberation", ["llama"])
     tapped = tapped_run(system, rounds=1, latent_steps=3)
-    _, (drift,) = probe(system, PAIR, config(rounds=1, latent_steps=3))
+    (drift,) = probe(system, PAIR, config(rounds=1, latent_steps=3)).drifted
     ((_, z_BMD),) = tapped.thoughts
     rows = z_BMD.tolist()
 
@@ -204,8 +207,39 @@ def test_drift_is_the_mean_over_rows_of_cosines_and_norms() -> None:
 
 
 def test_one_latent_step_has_a_norm_and_nothing_to_compare_with() -> None:
-    _, (drift,) = probe(tiny_system("deliberation", ["llama"]), PAIR, config(rounds=1, latent_steps=1))
+    (drift,) = probe(tiny_system("deliberation", ["llama"]), PAIR, config(rounds=1, latent_steps=1)).drifted
     assert (len(drift.norm), drift.to_previous, drift.to_first) == (1, (), ())
+
+
+# Change from round to round
+
+
+def test_changes_are_distances_to_the_round_before_and_to_the_next_question_over_the_messages_own_length() -> None:
+    system = tiny_system("deliberation", ["llama"])
+    tapped = tapped_run(system, rounds=3)
+    told: dict[str, list[list[list[float]]]] = {}
+    for _, edge, message, _ in tapped.carried:
+        told.setdefault(edge, []).append([row.flatten().tolist() for row in message])
+    found = probe(system, PAIR, config(rounds=3)).changed
+    assert [(each.edge, each.round) for each in found] == [
+        ("reflector->toolcaller", 2),
+        ("reflector->toolcaller", 3),
+        ("toolcaller->reflector", 2),
+    ]
+    for each in found:
+        old, new = told[each.edge][each.round - 2 : each.round]
+        ours = [math.dist(new[row], old[row]) / math.hypot(*new[row]) for row in (0, 1)]
+        others = [math.dist(new[row], new[1 - row]) / math.hypot(*new[row]) for row in (0, 1)]
+        assert each.to_previous == pytest.approx(sum(ours) / 2, rel=1e-5)
+        assert each.to_another == pytest.approx(sum(others) / 2, rel=1e-5)
+        assert min(each.to_previous, each.to_another) > 0
+
+
+def test_with_one_round_there_is_nothing_to_compare_with_and_a_question_alone_has_no_other() -> None:
+    system = tiny_system("deliberation", ["llama"])
+    assert probe(system, PAIR, config(rounds=1)).changed == []
+    (change,) = probe(system, PAIR[:1], config(rounds=2)).changed
+    assert change.to_another == 0 < change.to_previous
 
 
 # The whole
@@ -226,6 +260,7 @@ def test_a_diagnosis_writes_its_file_says_it_in_words_and_trains_nothing(tmp_pat
         assert 0 < table["round_1_over_last"]["low"] <= table["round_1_over_last"]["high"]
         assert f"{name} messages" in text
     assert "reflector, round 2: norm" in text
+    assert "reflector->toolcaller: change since the round before (another question's message): round 2 0." in text
     assert found["latent"]["weights_round_1_over_last"] > 0 == found["text"]["weights_round_1_over_last"]
 
 

@@ -5,6 +5,9 @@ text vanish. Here both are measured on the system itself, with its frozen models
 last round, differentiated by the messages of each round, once with the system's links and once with the proof's text
 surrogate in their place (the embedding expected under the softmax, carried to the receiver in closed form).
 
+Beside it stands how much a message still changes from round to round: a loop that refines an answer settles, one whose
+messages are the same at once, or never, does not.
+
 `R` rounds, `B` batch, `M` latent steps, `D` width.
 """
 
@@ -13,6 +16,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -55,6 +59,26 @@ class Drift(NamedTuple):
     norm: tuple[float, ...]
     to_previous: tuple[float, ...]
     to_first: tuple[float, ...]
+
+
+class Change(NamedTuple):
+    """One edge's message in a later round: how far it is from that of the round before, and from another question's.
+
+    Both over its own length, means over questions; of a single question the second is 0.
+    """
+
+    edge: str
+    round: int
+    to_previous: float
+    to_another: float
+
+
+class Probe(NamedTuple):
+    """What one batch showed."""
+
+    reached: list[Reach]
+    drifted: list[Drift]
+    changed: list[Change]
 
 
 @final
@@ -111,7 +135,7 @@ def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) 
     split = split_examples(load_examples(config, roles=system.pattern.roles), dev=config.dev)
     trainer = OuterTrainer(system, config, split.train)
     runs: dict[str, System | TextSurrogate] = {"latent": system, "text": text_surrogate(system)}
-    findings: dict[str, list[tuple[list[Reach], list[Drift]]]] = {name: [] for name in runs}
+    findings: dict[str, list[Probe]] = {name: [] for name in runs}
     for number in range(_BATCHES):
         for place, (name, runnable) in enumerate(runs.items()):
             report("diagnosis", number * len(runs) + place, _BATCHES * len(runs), {})
@@ -134,10 +158,8 @@ def diagnose(system: System, config: OuterConfig, out: Path, *, report: Report) 
     return "\n".join(_told(name, table, config.rounds or 1) for name, table in summary.items())
 
 
-def probe(
-    runnable: System | TextSurrogate, examples: Sequence[Example], config: OuterConfig
-) -> tuple[list[Reach], list[Drift]]:
-    """One batch: the gradient norms of every message and link by round, and every rollout's drift."""
+def probe(runnable: System | TextSurrogate, examples: Sequence[Example], config: OuterConfig) -> Probe:
+    """One batch: gradient norms of every message and link by round, every rollout's drift, every message's change."""
     assert config.rounds is not None and config.latent_steps is not None, "resolved"
     tapped = Tapped(
         LatentChannel(latent_steps=config.latent_steps),
@@ -149,25 +171,29 @@ def probe(
         Reach(edge, int(salt.split()[0]), _norm([message]), _norm(weights))
         for salt, edge, message, weights in tapped.carried
     ]
-    return reached, [_drift(salt, z_BMD, runnable.backbones) for salt, z_BMD in tapped.thoughts]
+    drifted = [_drift(salt, z_BMD, runnable.backbones) for salt, z_BMD in tapped.thoughts]
+    return Probe(reached, drifted, _changes([(edge, message) for _, edge, message, _ in tapped.carried]))
 
 
-def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> dict[str, Any]:
-    """Means over batches: by edge and round (of messages, and of the link's weights), shares, ratios, and drifts."""
+def summarise(found: Sequence[Probe], rounds: int) -> dict[str, Any]:
+    """Means over batches: by edge and round (of messages, of the link's weights), shares, ratios, drifts, changes."""
     ratios, weight_ratios = [], []
-    for reached, _ in found:
+    for probed in found:
+        reached = probed.reached
         by_round = {r: [each for each in reached if each.round == r] for r in range(1, rounds + 1)}
         ratios.append(_ratio(_total(by_round[1], "message"), _total(by_round[rounds], "message")))
         weight_ratios.append(_ratio(_total(by_round[1], "weights"), _total(by_round[rounds], "weights")))
-    means = _means([each for reached, _ in found for each in reached], "message")
+    reaches = [each for probed in found for each in probed.reached]
+    changes = [each for probed in found for each in probed.changed]
+    means = _means(reaches, "message")
     whole = sum(sum(rows.values()) for rows in means.values()) or 1.0
     drifts: dict[tuple[str, int], list[Drift]] = {}
-    for _, drifted in found:
-        for drift in drifted:
+    for probed in found:
+        for drift in probed.drifted:
             drifts.setdefault((drift.role, drift.round), []).append(drift)
     return {
         "message_gradient": means,
-        "weight_gradient": _means([each for reached, _ in found for each in reached], "weights"),
+        "weight_gradient": _means(reaches, "weights"),
         "share": {edge: sum(rows.values()) / whole for edge, rows in means.items()},
         "round_1_over_last": {"mean": statistics.fmean(ratios), "low": min(ratios), "high": max(ratios)},
         "weights_round_1_over_last": statistics.fmean(weight_ratios),
@@ -179,13 +205,15 @@ def summarise(found: Sequence[tuple[list[Reach], list[Drift]]], rounds: int) -> 
             }
             for (role, number), group in drifts.items()
         ],
+        "change": _means(changes, "to_previous"),
+        "change_to_another": _means(changes, "to_another"),
     }
 
 
-def _means(reached: Sequence[Reach], name: str) -> dict[str, dict[str, float]]:
+def _means(found: Sequence[Reach | Change], name: str) -> dict[str, dict[str, float]]:
     """By edge and round."""
     edges: dict[str, dict[str, list[float]]] = {}
-    for each in reached:
+    for each in found:
         edges.setdefault(each.edge, {}).setdefault(f"round {each.round}", []).append(getattr(each, name))
     return {edge: {when: statistics.fmean(values) for when, values in rows.items()} for edge, rows in edges.items()}
 
@@ -200,6 +228,23 @@ def _drift(salt: str, z_BMD: Tensor, backbones: Mapping[str, HFBackbone]) -> Dri
     previous = cosine_similarity(z_BMD[:, 1:], z_BMD[:, :-1], dim=-1).mean(0)
     first = cosine_similarity(z_BMD[:, 1:], z_BMD[:, :1], dim=-1).mean(0)
     return Drift(role, int(number), *(tuple(row.tolist()) for row in (norm_M, previous, first)))
+
+
+def _changes(carried: Sequence[tuple[str, Tensor]]) -> list[Change]:
+    """Of every edge's messages, in the order of the rounds."""
+    edges: dict[str, list[Tensor]] = {}
+    for edge, message_BMD in carried:
+        edges.setdefault(edge, []).append(message_BMD.detach().double().flatten(1))
+    return [
+        Change(edge, number, _distance(new_BN, old_BN), _distance(new_BN, new_BN.roll(1, 0)))
+        for edge, messages in edges.items()
+        for number, (old_BN, new_BN) in enumerate(pairwise(messages), start=2)
+    ]
+
+
+def _distance(x_BN: Tensor, y_BN: Tensor) -> float:
+    """Over the length of x; the mean over rows."""
+    return float(((x_BN - y_BN).norm(dim=1) / x_BN.norm(dim=1)).mean())
 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
@@ -228,6 +273,10 @@ def _told(name: str, table: Mapping[str, Any], rounds: int) -> str:
     for edge, by_round in table["message_gradient"].items():
         norms = ", ".join(f"{when} {norm:.2e}" for when, norm in by_round.items())
         lines.append(f"  {edge}: {norms}; share {table['share'][edge]:.0%}")
+    for edge, by_round in table["change"].items():
+        another = table["change_to_another"][edge]
+        parts = ", ".join(f"{when} {change:.2f} ({another[when]:.2f})" for when, change in by_round.items())
+        lines.append(f"  {edge}: change since the round before (another question's message): {parts}")
     for row in table["latents"]:
         norms, cosines = (", ".join(f"{value:.2f}" for value in row[key]) for key in ("norm", "to_previous"))
         lines.append(f"  {row['role']}, round {row['round']}: norm {norms}; cosine to the step before {cosines or '-'}")
