@@ -72,6 +72,18 @@ def csv_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_what_a_suite_trained_is_found_around_its_run_from_anywhere(tmp_path: Path) -> None:
+    bundle = tmp_path / "trained" / "ours"
+    (tmp_path / "runs" / "sums").mkdir(parents=True)
+    folder = finished(tmp_path / "runs" / "sums", "ours", 3, system="trained/ours")
+    assert load_run(folder).system == "trained/ours"  # not there: as it was named
+    bundle.mkdir(parents=True)
+    (bundle / "system.toml").touch()
+    assert load_run(folder).system == str(bundle)
+    (tmp_path / "runs" / "system.toml").touch()
+    assert load_run(finished(tmp_path, "other", 3, system="runs")).system == "runs"  # a name, no path
+
+
 def test_a_row_holds_the_figures_of_its_run_and_the_paired_test(tmp_path: Path) -> None:
     runs = [load_run(finished(tmp_path, name, limit)) for name, limit in (("a", 30), ("b", 20), ("c", 30))]
     first, second, third = rows_of(runs)

@@ -47,7 +47,7 @@ def _embedding_of(run: "Run", cache: Path) -> "Embed":
     from rmas.weights import open_backbone
 
     config = run.summary["config"]
-    spec = load_spec(config["system"])
+    spec = load_spec(run.system)
     if config["solver"] == "echo" or not spec.roles:
         raise ConfigError(f"{run.name}: solver echo has no model, so no embeddings. Set --reference.")
     source = spec.roles[spec.pattern.answerer].source

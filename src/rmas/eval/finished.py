@@ -26,14 +26,22 @@ Results = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A finished run: its folder's name, its summary, that as a row, its records and its verdicts by question."""
+    """A finished run: its folder and that one's name, its summary, that as a row, its records, verdicts by question."""
 
+    folder: Path
     name: str
     task: str
     summary: Mapping[str, Any]
     row: Mapping[str, Any]
     groups: Mapping[str, Sequence[Record]]
     results: Results
+
+    @property
+    def system(self) -> str:
+        """What it ran, as `load_spec` takes it. A suite names what it trained from its own folder, around the run's."""
+        named = str(self.summary["config"]["system"])
+        around = [parent / named for parent in self.folder.resolve().parents if "/" in named]
+        return str(next((place for place in around if (place / "system.toml").is_file()), named))
 
 
 def load_run(folder: Path) -> Run:
@@ -64,7 +72,7 @@ def load_run(folder: Path) -> Run:
             f"{folder}: {SAMPLES} has other verdicts than {SUMMARY} is of. Run rmas eval … --resume to write it anew."
         )
     verdicts = {name: [float(record.verdict == "correct") for record in group] for name, group in groups.items()}
-    return Run(name=row["name"], task=task, summary=summary, row=row, groups=groups, results=verdicts)
+    return Run(folder=folder, name=row["name"], task=task, summary=summary, row=row, groups=groups, results=verdicts)
 
 
 def rows_of(runs: Sequence[Run], reference: str | None = None) -> list[dict[str, Any]]:
