@@ -68,6 +68,12 @@ def test_links_that_train_again_are_counted_once(tmp_path: Path) -> None:
     assert facts[0]["examples"] == facts[1]["examples"]
 
 
+def test_a_team_is_asked_with_messages_of_the_length_it_was_tuned_for(tmp_path: Path) -> None:
+    for more, steps in (("", 2), ("latent_steps = 1\n", 1)):
+        (cell,) = (cell for cell in suite(tmp_path, more + SHUFFLED).cells if cell.method == "tuned")
+        assert cell.config.latent_steps == steps
+
+
 def test_a_base_that_was_trained_anew_is_another(tmp_path: Path) -> None:
     plan = suite(tmp_path)
     run(plan, tmp_path, only=["*/tuned*"])

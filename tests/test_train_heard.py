@@ -220,6 +220,22 @@ def test_a_model_that_is_shared_trains_wherever_it_is(tmp_path: Path) -> None:
     assert "All agents with this model are tuned" in (out / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_length_of_messages_is_what_trains_is_measured_and_is_in_the_bundle(tmp_path: Path) -> None:
+    """As in a system whose file names it, and not as in the system's own."""
+    figures = {}
+    for name, own, length in (("plain", 3, None), ("shorter", 3, 1), ("file", 1, None)):
+        team(tmp_path / name)
+        file = tmp_path / name / "team.toml"
+        file.write_text(f"latent_steps = {own}\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+        system = load_system(str(file), cache=tmp_path / "cache", dtype="float64")
+        settings = latent(tmp_path, steps=2, dev=2, dev_every=1, latent_steps=length)
+        train_agent(system, settings, tmp_path / name / "out", resume=False, report=quiet)
+        figures[name] = [line["loss"] for line in read_log(tmp_path / name / "out") if "loss" in line]
+    assert figures["shorter"] == figures["file"]
+    assert all(ours != plain for ours, plain in zip(figures["shorter"], figures["plain"], strict=True))
+    assert [load_spec(str(tmp_path / name / "out")).latent_steps for name in figures] == [3, 1, 1]
+
+
 def test_a_curriculum_is_what_its_steps_unroll(tmp_path: Path) -> None:
     losses, steps = [], team(tmp_path).spec.latent_steps
     for name, changes in (("plain", {"rounds": 1}), ("curriculum", {"curriculum": ((0, 1, steps), (2, ROUNDS, 2))})):

@@ -207,6 +207,8 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
         ({"message_tokens": 0}, "message_tokens is 0, expected 1 or more"),
         ({"channel": "latent", "message_tokens": 4}, "message_tokens is 4, expected .* in text"),
         ({"channel": "latent", "rounds": 0}, "channel is latent, expected text, or rounds of 1 or more"),
+        ({"latent_steps": 2}, "latent_steps is 2, expected 1 or more, beside channel latent"),
+        ({"channel": "latent", "latent_steps": 0}, "latent_steps is 0, expected 1 or more"),
         ({"links_lr": 1e-3}, "links_lr is 0.001, expected a number above 0, beside channel latent"),
         ({"rounds": 0, "shared": True}, "shared is True, expected false, or rounds of 1 or more"),
         ({"curriculum": ((0, 1, 2),)}, "curriculum is .*, expected none, or channel latent"),

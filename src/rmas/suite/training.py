@@ -76,6 +76,8 @@ def told_by(training: Training) -> dict[str, Any]:
         told["rounds"] = training.config.rounds
         if training.config.channel == "text":
             told |= {"solver": "text", "message_tokens": training.config.message_tokens}
+        elif training.config.latent_steps is not None:
+            told["latent_steps"] = training.config.latent_steps
     return told
 
 

@@ -193,6 +193,7 @@ class AgentConfig(LoopConfig):
     rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
+    latent_steps: int | None = None  # of a latent message; None: the system's
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
     shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
@@ -230,6 +231,8 @@ class AgentConfig(LoopConfig):
         require(fits, "message_tokens", self.message_tokens, "1 or more, beside rounds of 1 or more in text")
         fits = self.channel == "text" or self.rounds >= 1
         require(fits, "channel", self.channel, "text, or rounds of 1 or more")
+        fits = self.latent_steps is None or (self.latent_steps >= 1 and self.channel == "latent")
+        require(fits, "latent_steps", self.latent_steps, "1 or more, beside channel latent")
         fits = self.links_lr is None or (0 < self.links_lr < float("inf") and self.channel == "latent")
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
         require(not self.shared or self.rounds >= 1, "shared", self.shared, "false, or rounds of 1 or more")

@@ -34,16 +34,21 @@ def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
                 f"rounds is {number}, but in pattern {spec.pattern.name} nobody is heard before round "
                 f"{spec.pattern.least_rounds}: nothing to train. Use {spec.pattern.least_rounds} or more."
             )
-    for steps in (latent_steps, *(row[2] for row in config.curriculum)):
-        if steps == 0:
-            raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+    if 0 in (latent_steps, *(row[2] for row in config.curriculum)):
+        raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
+    check_vectors(spec, latent_steps, config.curriculum)
+    return replace(config, rounds=rounds, latent_steps=latent_steps)
+
+
+def check_vectors(spec: SystemSpec, latent_steps: int, curriculum: Sequence[tuple[int, int, int]]) -> None:
+    """Refuse messages of another length than learned constants have. Raises ConfigError."""
+    for steps in (latent_steps, *(row[2] for row in curriculum)):
         is_other = steps > spec.latent_steps or latent_steps != spec.latent_steps  # a curriculum may begin with fewer
         if spec.has_constant and is_other:
             raise ConfigError(
                 f"latent_steps is {steps}, but the constant messages of {spec.name} hold {spec.latent_steps} vectors. "
                 "Set latent_steps in the system file."
             )
-    return replace(config, rounds=rounds, latent_steps=latent_steps)
 
 
 def trained_roles(spec: SystemSpec, wanted: Sequence[str]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ def finish_agent(system: System, config: AgentConfig, out: Path, *, num_trained:
     told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
     taught = [name for name, other in system.backbones.items() if other is backbone] if config.shared else [role]
     if config.channel == "latent":
+        told["latent_steps"] = config.latent_steps or system.spec.latent_steps
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
         save_system(system, out, dtype=kept_dtype(config), told=told, roles=dict.fromkeys(taught, entry))
