@@ -1,6 +1,6 @@
-"""Keep what a run of the suite has finished in benchmarks/smol/results, packed, so that it goes on from there.
+"""Keep what a run of a suite has finished in benchmarks/SUITE/results, packed, so that it goes on from there.
 
-    python -m benchmarks.smol.keep DIR
+    python -m benchmarks.keep SUITE DIR
 
 DIR is the --out of `rmas compare`. Verdicts, tokens and turns stay; the words of known benchmarks go, since questions
 and tests are not ours to ship, and so do checkpoints and fine-tuned models: `trained.json` stands for them. Weights of
@@ -10,7 +10,7 @@ it again.
 
     cp -r benchmarks/smol/results runs/smol
     rmas compare benchmarks/smol/suite.toml --out runs/smol --data gsm8k=FILE --data humaneval=FILE --data mbpp=FILE
-    python -m benchmarks.smol.keep runs/smol
+    python -m benchmarks.keep smol runs/smol
 """
 
 import argparse
@@ -18,6 +18,7 @@ import json
 import shutil
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -30,40 +31,71 @@ from rmas.runfolder import CONFIG
 from rmas.suite.standing import TRAINED
 from rmas.wholefile import write_whole
 
-RESULTS = Path(__file__).parent / "results"
 KNOWN = ("gsm8k", "humaneval", "mbpp")
 RUN = (CONFIG, ORIGIN, SESSIONS, SUMMARY)
 BUNDLE = (CONFIG, TRAINED, "log.jsonl", "system.toml", "README.md", "curves.png")
 FOLDERS = ("adapter", "prompts")
 LINKED = ("manifest.json", "links.safetensors")
-WITHOUT_WEIGHTS = ("text-tuned-more*", "text-copied*", "text-shared*", "lora-more*", "latent-joint*", "wide*")
+WITHOUT_WEIGHTS = {  # by suite
+    "smol": (
+        *("text-tuned-more*", "text-copied*", "text-shared*", "lora-more*", "latent-joint*", "wide*"),
+        *("latent-copied-2*", "constant-mapped*", "three-qwens*"),
+    ),
+    "ablations": ("*",),
+}
+
+
+class Store(NamedTuple):
+    """Where a suite ran, and where that is kept."""
+
+    out: Path
+    results: Path
+
+    def place(self, path: Path) -> Path:
+        """Of what is below `out`."""
+        return self.results / path.relative_to(self.out)
+
+    def copy(self, source: Path, names: tuple[str, ...]) -> Path:
+        """Those files of a folder that are there."""
+        folder = self.place(source)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if (source / name).exists():
+                shutil.copyfile(source / name, folder / name)
+        return folder
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="keep finished trainings and cells in benchmarks/smol/results, packed")
+    parser = argparse.ArgumentParser(description="keep a suite's finished trainings and cells, packed")
+    parser.add_argument("suite", choices=[*WITHOUT_WEIGHTS])
     parser.add_argument("out", type=Path, metavar="DIR")
-    out: Path = parser.parse_args().out
-    if out.resolve() == RESULTS.resolve():
-        parser.error(f"{out} is where results are kept. Run the suite in a copy of it, and keep that.")
-    for trained in sorted(out.glob(f"trained/*/{TRAINED}")):
-        kept = RESULTS / trained.relative_to(out)
-        if kept.exists() and kept.read_bytes() != trained.read_bytes():
-            shutil.rmtree(kept.parent)  # trained anew, so nothing of it is what it was
-        folder = _copy(trained.parent, out, BUNDLE)
-        if any(fnmatch(folder.name, pattern) for pattern in WITHOUT_WEIGHTS):
-            continue
-        _copy_weights(trained.parent, folder)
-        for part in (trained.parent / name for name in FOLDERS):
-            if part.exists():
-                own = shutil.ignore_patterns("README.md", WEIGHTS)  # peft's card names a folder of this machine
-                shutil.copytree(part, RESULTS / part.relative_to(out), dirs_exist_ok=True, ignore=own)
-    for summary in sorted(out.glob(f"runs/*/*/{SUMMARY}")):
+    given = parser.parse_args()
+    store = Store(given.out, Path(__file__).parent / given.suite / "results")
+    if store.out.resolve() == store.results.resolve():
+        parser.error(f"{store.out} is where results are kept. Run the suite in a copy of it, and keep that.")
+    for trained in sorted(store.out.glob(f"trained/*/{TRAINED}")):
+        _keep_training(trained, store, WITHOUT_WEIGHTS[given.suite])
+    for summary in sorted(store.out.glob(f"runs/*/*/{SUMMARY}")):
         if (summary.parent / SAMPLES).exists():
-            _keep_run(summary.parent, out)
+            _keep_run(summary.parent, store)
 
 
-def _keep_run(run: Path, out: Path) -> None:
-    folder = _copy(run, out, RUN)
+def _keep_training(trained: Path, store: Store, without_weights: tuple[str, ...]) -> None:
+    kept = store.place(trained)
+    if kept.exists() and kept.read_bytes() != trained.read_bytes():
+        shutil.rmtree(kept.parent)  # trained anew, so nothing of it is what it was
+    folder = store.copy(trained.parent, BUNDLE)
+    if any(fnmatch(folder.name, pattern) for pattern in without_weights):
+        return
+    _copy_weights(trained.parent, folder)
+    for part in (trained.parent / name for name in FOLDERS):
+        if part.exists():
+            own = shutil.ignore_patterns("README.md", WEIGHTS)  # peft's card names a folder of this machine
+            shutil.copytree(part, store.place(part), dirs_exist_ok=True, ignore=own)
+
+
+def _keep_run(run: Path, store: Store) -> None:
+    folder = store.copy(run, RUN)
     lines = (run / SAMPLES).read_text(encoding="utf-8").split("\n")[:-1]
     if run.parent.name in KNOWN:
         lines = [json.dumps(json.loads(line) | WORDS) for line in lines]
@@ -89,15 +121,6 @@ def _copy_weights(bundle: Path, folder: Path) -> None:
 
 def _halved(file: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}
-
-
-def _copy(source: Path, out: Path, names: tuple[str, ...]) -> Path:
-    folder = RESULTS / source.relative_to(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        if (source / name).exists():
-            shutil.copyfile(source / name, folder / name)
-    return folder
 
 
 if __name__ == "__main__":
