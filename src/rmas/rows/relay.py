@@ -103,7 +103,7 @@ def relay_rows(address: str) -> list[Row]:
     roles = [role.strip() for role in options.get("to", "planner,critic,solver").split(",")]
     if "" in roles or len(set(roles)) < len(roles) or len(roles) != len(legs):
         raise ConfigError(f"data: {name}: to is {options['to']!r}, expected {len(legs)} roles, each once.")
-    seed, rounds, entries = (_number(name, options, key, least) for key, least in _LEAST.items())
+    seed, rounds, entries = (_number(name, options, key) for key in _NUMBERS)
     require(rounds <= len(_TIMES), f"data: {name}: rounds", rounds, f"{len(_TIMES)} at most")
     most = min(len(leg.words) for leg in legs)
     require(rounds < entries <= most, f"data: {name}: entries", entries, f"more than rounds ({rounds}), {most} at most")
@@ -114,12 +114,12 @@ def relay_rows(address: str) -> list[Row]:
     ]
 
 
-_LEAST = {"seed": 0, "rounds": 1, "entries": 2}
-_USUAL = {"seed": "0", "rounds": "3", "entries": "5"}
+_NUMBERS = {"seed": (0, 0), "rounds": (1, 3), "entries": (2, 5)}  # the least there may be, and what it usually is
 
 
-def _number(name: str, options: Mapping[str, str], key: str, least: int) -> int:
-    text = options.get(key, _USUAL[key])
+def _number(name: str, options: Mapping[str, str], key: str) -> int:
+    least, usual = _NUMBERS[key]
+    text = options.get(key, str(usual))
     require(text.isdecimal() and int(text) >= least, f"data: {name}: {key}", text, f"a whole number of {least} or more")
     return int(text)
 
