@@ -199,3 +199,26 @@ def test_an_unknown_pattern_is_refused_with_the_nearest() -> None:
 def test_a_missing_pattern_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PatternError, match=r"mine\.toml: no such file"):
         load_pattern("mine.toml", base=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "mute", "heard"),
+    [
+        (1, [], ["planner->critic", "critic->solver"]),
+        (2, [], ["planner->critic", "critic->solver", "solver->planner"]),
+        (3, ["critic->solver"], ["critic->solver"]),
+        (3, ["planner->critic"], ["planner->critic", "critic->solver"]),
+        (2, ["solver->planner"], ["planner->critic", "critic->solver", "solver->planner"]),
+    ],
+)
+def test_an_answer_depends_on_what_leads_to_it_and_is_not_mute(rounds: int, mute: list[str], heard: list[str]) -> None:
+    pattern = load_pattern("sequential")
+    found = pattern.heard(rounds, [edge for edge in pattern.edges if str(edge) in mute])
+    assert [str(edge) for edge in found] == heard
+
+
+def test_a_chain_of_messages_back_takes_a_round_for_each() -> None:
+    """In the ring every agent hears the one before it; the first hears the last of the round before."""
+    pattern = load_pattern("ring")
+    assert set(pattern.heard(len(pattern.roles) + 1)) == set(pattern.edges)
+    assert not any(pattern.is_forward(edge) for edge in set(pattern.edges) - set(pattern.heard(1)))

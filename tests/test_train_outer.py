@@ -481,6 +481,24 @@ def test_an_unknown_start_names_the_nearest(tmp_path: Path) -> None:
         load_system(str(tmp_path / "mine.toml"), cache=tmp_path / "cache", start="identiti")
 
 
+@pytest.mark.parametrize(
+    ("outer", "edges", "inner"),
+    [
+        ("constant", ["critic->solver"], []),
+        ("constant_linear", ["critic->solver"], []),
+        ("linear+constant", ["planner->critic", "critic->solver", "solver->planner"], ["planner", "critic", "solver"]),
+    ],
+)
+def test_what_leads_to_a_learned_constant_does_not_train(outer: str, edges: list[str], inner: list[str]) -> None:
+    system = tiny_system("sequential", outer=outer)
+    found = trainable(system, rounds=3, train_inner=True)
+    names = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in found))
+    assert names == [*(f"outer.{edge}" for edge in edges), *(f"inner.{role}" for role in inner)]
+    outer_loss(system, EXAMPLES, rounds=3, channel=system.channel(2)).mean().backward()
+    moved = {name for name, parameter in system.named_parameters() if parameter.grad is not None}
+    assert moved == set(found)
+
+
 def test_what_one_round_never_uses_does_not_train() -> None:
     system = tiny_system("sequential")
     trained = {rounds: trainable(system, rounds=rounds, train_inner=True) for rounds in (1, 2)}

@@ -4,6 +4,7 @@ There is no feedback edge type. `solver -> planner` in a schedule planner, criti
 round before it is rewritten, so it carries the message of the round before. So does an edge from a role to itself.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,6 +50,20 @@ class Pattern:
     def is_forward(self, edge: Edge) -> bool:
         """Whether its message is read in the round in which it was written; otherwise it is read in the next one."""
         return self.roles.index(edge.source) < self.roles.index(edge.target)
+
+    def heard(self, rounds: int, mute: Collection[Edge] = ()) -> tuple[Edge, ...]:
+        """The edges whose messages the answer after `rounds` rounds depends on. `mute`: those that tell nothing of what
+        their source thinks, such as learned constants."""
+        found, turns = set[Edge](), [(self.answerer, rounds)]
+        for role, number in turns:  # grows as it goes
+            for edge in self.into(role):
+                written = number if self.is_forward(edge) else number - 1
+                if written < 1:
+                    continue
+                found.add(edge)
+                if edge not in mute and (edge.source, written) not in turns:
+                    turns.append((edge.source, written))
+        return tuple(edge for edge in self.edges if edge in found)
 
     @property
     def least_rounds(self) -> int:

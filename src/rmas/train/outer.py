@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from rmas.designs import is_constant
 from rmas.engine import Channel, Clip, Heads
 from rmas.errors import CheckpointError, ConfigError
 from rmas.link import ConstantMessage, Link
@@ -243,15 +244,18 @@ def trainable(system: System, *, rounds: int, train_inner: bool = False) -> dict
     """The parameters that train, by their name in the system: the outer links', and if asked the inner ones'. No other
     link takes a gradient from here on.
 
-    One round uses no edge that points back, and no inner link of the answerer, which only speaks: they stay.
+    What no answer of that many rounds depends on stays: in one round the edges that point back and the answerer's inner
+    link, and before a learned constant all that led to it.
 
     Links are float32 or wider whatever their backbones are. Raises ConfigError where nothing could train.
     """
     pattern = system.pattern
-    edges = [str(edge) for edge in pattern.edges if rounds > 1 or pattern.is_forward(edge)]
-    modules = {f"outer.{edge}": system.outer[edge] for edge in edges}
+    mute = {edge for edge, design in system.spec.outer.items() if is_constant(design)}
+    edges = pattern.heard(rounds, mute)
+    modules = {f"outer.{edge}": system.outer[str(edge)] for edge in edges}
     if train_inner:
-        roles = [role for role in pattern.roles if rounds > 1 or role != pattern.answerer]
+        think = {edge.source for edge in edges if edge not in mute}
+        roles = [role for role in pattern.roles if role in think]
         modules |= {f"inner.{role}": system.inner[role] for role in roles}
     found = {
         f"{place}.{name}": parameter
