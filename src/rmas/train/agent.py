@@ -28,7 +28,7 @@ from rmas.train.heard import HeardChannel
 from rmas.train.loop import fit
 from rmas.train.objective import Stage, Unrolled, backward, clip_figures, clip_of, stage_of, stages_of, unroll
 from rmas.train.outer import trainable
-from rmas.train.resolve import check_vectors
+from rmas.train.resolve import check_vectors, latents_of
 from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.team import Team, join_team
 from rmas.train.told import Told
@@ -78,8 +78,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
 def _check(system: System, config: AgentConfig) -> None:
     """Refuse, before any data is read, a model that cannot be tuned so."""
     if config.channel == "latent":
-        latent_steps = config.latent_steps or system.spec.latent_steps
-        check_vectors(system.spec, latent_steps, config.curriculum)
+        check_vectors(system.spec, latents_of(config, system.spec), config.curriculum)
     role = system.pattern.answerer
     if system.spec.roles[role].adapter is not None:
         raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
@@ -104,7 +103,7 @@ class AgentTrainer:
             system.set_apart(system.pattern.answerer)
         self.system, self.config, self._split, self._team = system, config, split, team
         self.backbone = system.backbones[system.pattern.answerer]
-        self._last = Stage(config.rounds or 1, config.latent_steps or system.spec.latent_steps)
+        self._last = Stage(config.rounds or 1, latents_of(config, system.spec))
         self._stages = stages_of(config.curriculum, self._last)
         self._most_rounds = max(stage.rounds for stage in self._stages)
         self.links = {} if config.links_lr is None else trainable(system, rounds=self._most_rounds)

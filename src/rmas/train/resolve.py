@@ -6,7 +6,7 @@ from dataclasses import replace
 from rmas.designs import SOFT_TOKEN
 from rmas.errors import ConfigError, unknown
 from rmas.spec import SystemSpec
-from rmas.train.config import DataConfig, OuterConfig
+from rmas.train.config import AgentConfig, DataConfig, OuterConfig
 
 
 def spec_for(config: DataConfig, spec: SystemSpec) -> SystemSpec:
@@ -38,6 +38,11 @@ def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
         raise ConfigError("latent_steps is 0: no message, so nothing to train. Use 1 or more.")
     check_vectors(spec, latent_steps, config.curriculum)
     return replace(config, rounds=rounds, latent_steps=latent_steps)
+
+
+def latents_of(config: AgentConfig, spec: SystemSpec) -> int:
+    """How long the latent messages are that an answerer is tuned with: the system's length where it names none."""
+    return config.latent_steps or spec.latent_steps
 
 
 def check_vectors(spec: SystemSpec, latent_steps: int, curriculum: Sequence[tuple[int, int, int]]) -> None:

@@ -10,6 +10,7 @@ from rmas.train.alone import keep_alone
 from rmas.train.config import AgentConfig
 from rmas.train.finish import kept_dtype
 from rmas.train.journal import draw_curves
+from rmas.train.resolve import latents_of
 
 ADAPTER, MODEL = "adapter", "model"  # folders of a bundle
 
@@ -33,7 +34,7 @@ def finish_agent(system: System, config: AgentConfig, out: Path, *, num_trained:
     told: dict[str, Any] = {"rounds": config.rounds, "max_new_tokens": config.max_new_tokens}
     taught = [name for name, other in system.backbones.items() if other is backbone] if config.shared else [role]
     if config.channel == "latent":
-        told["latent_steps"] = config.latent_steps or system.spec.latent_steps
+        told["latent_steps"] = latents_of(config, system.spec)
         if config.method == "lora":
             settle_adapter(backbone)  # the manifest tells of the weights as they will be loaded
         save_system(system, out, dtype=kept_dtype(config), told=told, roles=dict.fromkeys(taught, entry))
