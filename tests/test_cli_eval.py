@@ -106,6 +106,17 @@ def test_a_finished_run_is_read_again_with_resume(tmp_path: Path, data: str) -> 
     assert again["sessions"] == first["sessions"]  # nobody was asked
 
 
+def test_a_greedy_run_goes_on_in_other_batches_and_asks_only_what_is_missing(tmp_path: Path, data: str) -> None:
+    evaluated(data, tmp_path / "out", "--limit", "1")
+    grown = evaluated(data, tmp_path / "out", "--resume", "--set", "batch_size=2")
+    assert grown["config"]["batch_size"] == 2
+    assert grown["result"] == evaluated(data, tmp_path / "whole")["result"]
+    control = ("--system", "tiny", "--set", "max_new_tokens=4", "--control", "shuffled")
+    evaluated(data, tmp_path / "control", *control, solver="recursive")
+    common = ("eval", "recursive", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "control"), *control)
+    assert "batch_size was 16, now 2" in refusal(*common, "--set", "batch_size=2", "--resume")
+
+
 def test_a_folder_in_use_and_another_config_are_refused(tmp_path: Path, data: str) -> None:
     evaluated(data, tmp_path / "out")
     common = ("eval", "echo", "--task", "gsm8k", "--data", data, "--out", str(tmp_path / "out"))

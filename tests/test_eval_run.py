@@ -115,6 +115,16 @@ def test_a_run_that_grows_keeps_the_batches_that_it_had() -> None:
     assert sorted(sample.id for batch in batches(more, 4) for sample in batch) == sorted(sample.id for sample in more)
 
 
+@pytest.mark.parametrize(("changes", "asked"), [({}, 6), ({"control": "shuffled"}, 10)])
+def test_a_run_that_grows_asks_what_is_missing_and_whole_batches_where_answers_depend_on_them(
+    tmp_path: Path, changes: dict[str, Any], asked: int
+) -> None:
+    evaluate(Adder(), TASK, config(**changes), samples=SUMS[::3], out=tmp_path)
+    adder = Adder()
+    assert evaluate(adder, TASK, config(**changes), samples=SUMS, out=tmp_path)["questions"] == 10
+    assert sum(map(len, adder.asked)) == asked
+
+
 def test_a_packed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     whole = evaluate(Adder(), TASK, config(), samples=SUMS)
     evaluate(Adder(), TASK, config(), samples=SUMS[:4], out=tmp_path)

@@ -79,7 +79,7 @@ def evaluate(
     """Answer a task's questions, grade the answers, and say how sure the figures are."""
     from rmas.configfile import load_config
     from rmas.eval.code import sandbox_for
-    from rmas.eval.config import FREE, EvalConfig
+    from rmas.eval.config import EvalConfig
     from rmas.eval.judge import judge_for
     from rmas.eval.task import find_task, load_samples
     from rmas.runfolder import claim_folder
@@ -103,7 +103,7 @@ def evaluate(
     questions = load_samples(found, data=settings.data, limit=settings.limit, without=settings.without)
     sandbox = sandbox_for(found, allow_unsafe=settings.unsafe_run_code_without_sandbox)
     toolbox = tools_of(settings, cache=folder, key=search_key())
-    claim_folder(out, settings, resume=resume, free=FREE)
+    claim_folder(out, settings, resume=resume, free=settings.free)
     with progress() as loading:
         make_ready(spec_of(settings), folder, loading)
         opened, facts = open_cell(settings, device=device, dtype=dtype, cache=folder, tools=toolbox, progress=loading)

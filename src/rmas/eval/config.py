@@ -6,8 +6,6 @@ from rmas.errors import ConfigError, unknown
 from rmas.eval.judge import JudgeConfig
 from rmas.settings import CONDITIONS, Condition, ToolFormat, check_tool_format, require, require_latent_steps
 
-FREE = ("jobs", "limit")  # no answer depends on them: a run may grow
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -63,3 +61,13 @@ class EvalConfig:
             raise ConfigError(
                 f"samples is {self.samples} and temperature 0, so all would be alike. Set temperature, such as 0.6."
             )
+
+    @property
+    def is_batch_free(self) -> bool:
+        """No answer depends on the batch that its question is in: it would on draws, and on another's messages."""
+        return self.temperature == 0 and self.control == "none"
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """What may differ when a run goes on, since no answer depends on it: a run may grow, and in other batches."""
+        return ("jobs", "limit", *(("batch_size",) if self.is_batch_free else ()))

@@ -6,7 +6,7 @@ it would have had, and writes only what is missing. A run that grows leaves its 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -93,9 +93,7 @@ def evaluate(
             rewrite_records(out, records)
             note_origin(out, {_GRADERS: GRADING})
     missing = {name for name, _ in wanted - records.keys()}
-    unfinished = [
-        batch for batch in batches(samples, config.batch_size) if any(sample.id in missing for sample in batch)
-    ]
+    unfinished = _unfinished(batches(samples, config.batch_size), missing, is_free=config.is_batch_free)
     _check(solver, [sample for batch in unfinished for sample in batch])
     for batch in unfinished:
         answers = solver.solve([sample.question for sample in batch])
@@ -226,6 +224,16 @@ def batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
         count = -(-len(ordered) // size)
         cut += [ordered[len(ordered) * i // count : len(ordered) * (i + 1) // count] for i in range(count)]
     return cut
+
+
+def _unfinished(whole: Sequence[list[Sample]], missing: Container[str], *, is_free: bool) -> list[list[Sample]]:
+    """The batches to ask: whole, in the company that they had, or where that is lost and `is_free`, what is missing.
+
+    A kill leaves one batch in part. More are in part where the run has grown, or its batches have another size now.
+    """
+    left = [[sample for sample in batch if sample.id in missing] for batch in whole]
+    in_part = sum(0 < len(rest) < len(batch) for rest, batch in zip(left, whole, strict=True))
+    return [rest if is_free and in_part > 1 else batch for rest, batch in zip(left, whole, strict=True) if rest]
 
 
 def graded(

@@ -23,11 +23,11 @@ from rmas.sources import Progress, silent
 from rmas.suite.cell import open_cell, tools_of
 from rmas.suite.config import Cell, Suite, bundle_of, trainings_of
 from rmas.suite.standing import (
-    CELL_FREE,
     MADE_OF,
     TRAINED,
     cell_stands,
     config_of,
+    free_of,
     ground_of,
     made_of,
     training_stands,
@@ -216,7 +216,7 @@ def _evaluate(
         _hold_out(samples, cell.training, cell.task, lessons[cell.training.folder])
     settings = bundle_of(cell, out)
     tools = tools_of(settings, cache=machine.cache, key=machine.key)
-    claim_folder(folder, config, resume=has_begun(folder), free=CELL_FREE)
+    claim_folder(folder, config, resume=has_begun(folder), free=free_of(config))
     sandbox = sandbox_for(task, allow_unsafe=config.unsafe_run_code_without_sandbox)
     solver, facts = open_cell(
         settings,

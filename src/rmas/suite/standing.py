@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from rmas.errors import ConfigError
-from rmas.eval.config import FREE, EvalConfig
+from rmas.eval.config import EvalConfig
 from rmas.eval.grade import GRADING
 from rmas.eval.record import SUMMARY
 from rmas.runfolder import check_config, has_begun
@@ -20,7 +20,6 @@ from rmas.systemfile import load_spec
 from rmas.train.config import FREE as TRAINING_FREE
 
 TRAINED = "trained.json"
-CELL_FREE = (*FREE, "data")  # another path to a copy of the same questions, which records know by digests
 MADE_OF = "made_of"  # a digest in trained.json, and among a summary's facts on its system
 
 
@@ -54,6 +53,11 @@ def ground_of(training: Training, out: Path) -> str:
     return hashlib.sha256(trained.read_bytes()).hexdigest()
 
 
+def free_of(config: EvalConfig) -> tuple[str, ...]:
+    """What may differ when a cell goes on: `data` too, where a copy of the same questions lies."""
+    return (*config.free, "data")
+
+
 def cell_stands(cell: Cell, out: Path) -> bool:
     """Whether it is finished. Raises ConfigError where what stands there is of other settings, models or links."""
     folder = out / cell.folder
@@ -61,7 +65,8 @@ def cell_stands(cell: Cell, out: Path) -> bool:
         return False
     for training in cell.training.lineage if cell.training is not None else ():
         training_stands(training, out)
-    check_config(folder, config_of(cell), free=CELL_FREE)
+    config = config_of(cell)
+    check_config(folder, config, free=free_of(config))
     if not (folder / SUMMARY).exists():
         return False
     summary, now = json.loads((folder / SUMMARY).read_text(encoding="utf-8")), made_of(cell, out)
