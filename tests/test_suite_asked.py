@@ -288,6 +288,24 @@ def test_a_row_may_have_another_system_for_another_task(tmp_path: Path) -> None:
         suite_of(tmp_path, text.replace('[methods.half]\ntasks = ["sums"]\n', "[methods.half]\n"))
 
 
+def test_a_row_made_of_others_has_the_last_ones_cell_and_asks_nothing_more(tmp_path: Path) -> None:
+    adders(tmp_path)
+    path = tmp_path / "suite.toml"
+    text = path.read_text(encoding="utf-8").replace("[methods.half]\n", '[methods.half]\ntasks = ["sums"]\n')
+    text += '[rows.best]\nof = ["half", "adder"]\n[rows.worst]\nof = ["adder", "half"]\n'
+    text += '[statements.order]\nsays = "it counts"\nbetter = "best"\nworse = "worst"\n'
+    suite = suite_of(tmp_path, text)
+    assert suite.methods == ("adder", "half", "best", "worst")
+    assert len(suite.cells) == 3
+    assert run(suite, tmp_path).failed == {}
+    write_overview(suite, tmp_path / "out")
+    rows = {row["name"]: row for row in rows_of(tmp_path / "out/tables/accuracy.csv")}
+    assert (rows["best"]["sums"], rows["best"]["more"]) == (rows["adder"]["sums"], rows["adder"]["more"])
+    assert (rows["worst"]["sums"], rows["worst"]["more"]) == (rows["half"]["sums"], rows["adder"]["more"])
+    (order,) = rows_of(tmp_path / "out/tables/statements.csv")
+    assert float(order["gap"]) == pytest.approx((float(rows["adder"]["sums"]) - float(rows["half"]["sums"])) / 2)
+
+
 def test_the_grid_is_training_rounds_by_rounds(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, TASKS + TRAINED)
     (layout,) = suite.asked.layouts

@@ -23,6 +23,8 @@ A method that names another's training instead of its own: `trained = "links"` a
 `trained` and a `train` of its own, it trains further on what the other has trained.
 
 A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
+`[rows.best]` with `of = ["links", "lora"]` makes a row of other rows, and of a task that several have the last one's
+cell. Statements and tables name it as they name a method; nothing more is asked for it.
 
 With `majority = true`, `samples` and a temperature, what most samples of a question say is its answer.
 
@@ -47,7 +49,7 @@ from rmas.suite.training import BORROWED, Training, fitted, teacher_of, told_by,
 from rmas.tomlfile import TomlFile, read_toml
 from rmas.train.config import OuterConfig
 
-_OWN = ("reference", "seeds", "tasks", "methods")
+_OWN = ("reference", "seeds", "tasks", "methods", "rows")
 _TITLES = ("name", "seeds", "mean", "gap", "figure", "gain")  # columns of the tables that are no tasks
 _ENDS = ("_n", "_p", "_error", "_difference", "_p_unadjusted")
 _EVAL = tuple(part.name for part in fields(EvalConfig))
@@ -89,18 +91,27 @@ class Suite:
     path: Path
     reference: str
     tasks: tuple[str, ...]
-    methods: tuple[str, ...]
+    rows: Mapping[str, Mapping[str, str]]  # of the tables: by task, whose cells stand in it
     cells: tuple[Cell, ...]
     asked: Asked
 
     @property
-    def pairs(self) -> set[tuple[str, str]]:
-        """Every method with every task that it has."""
-        return {(cell.method, cell.task) for cell in self.cells}
+    def methods(self) -> tuple[str, ...]:
+        """The rows' names, in their order."""
+        return tuple(self.rows)
+
+    @property
+    def pairs(self) -> dict[tuple[str, str], tuple[Cell, ...]]:
+        """Every method with every task that it has, and its cells there."""
+        return {
+            (method, task): tuple(cell for cell in self.cells if (cell.label, cell.task) == (label, task))
+            for method, labels in self.rows.items()
+            for task, label in labels.items()
+        }
 
     def place(self, method: str) -> tuple[int, int] | None:
         """Where a method stands in a grid: rounds in training, rounds. None: it has no trained links."""
-        cell = next(cell for cell in self.cells if cell.method == method)
+        cell = next(cell for cell in self.cells if cell.label in self.rows[method].values())
         if cell.training is None or not isinstance(cell.training.config, OuterConfig):
             return None
         return cell.training.config.rounds or 0, cell.config.rounds or 0
@@ -147,22 +158,18 @@ def load_suite(
             methods[name] = method | {"system": named(method["system"])}
         if (row := method.get("row", name)) not in methods:
             raise file.fail(f"methods.{name}.row", unknown("method", str(row), methods))
-    rows = tuple(dict.fromkeys(str(method.get("row", name)) for name, method in methods.items()))
-    reference = table.get("reference", rows[0])
-    if reference not in rows:
-        raise file.fail("reference", unknown("method", str(reference), rows))
     shared = {key: value for key, value in table.items() if key in _SHARED}
     cells = [cell for name in methods for cell in _cells_of(file, name, methods, tasks, shared, _seeds(file))]
-    taken: dict[tuple[str, str], str] = {}
-    for cell in cells:
-        if (other := taken.setdefault((cell.method, cell.task), cell.label)) != cell.label:
-            raise file.fail(f"methods.{cell.label}.tasks", f"{cell.task} has row {cell.method} from {other} already.")
-    pairs = {(cell.method, cell.task) for cell in cells}
+    rows = _rows_of(file, cells)
+    pairs = {(row, task) for row, labels in rows.items() for task in labels}
+    reference = table.get("reference", next(iter(rows)))
+    if reference not in rows:
+        raise file.fail("reference", unknown("method", str(reference), rows))
     suite = Suite(
         path=path,
         reference=str(reference),
         tasks=tuple(tasks),
-        methods=rows,
+        rows=rows,
         cells=tuple(cells),
         asked=read_asked(file, rows, tasks, pairs, str(reference)),
     )
@@ -171,6 +178,28 @@ def load_suite(
         if layout.is_grid and len(set(places)) < len(places):
             raise file.fail(f"tables.{layout.name}.methods", "two of them have the same rounds in training and after.")
     return suite
+
+
+def _rows_of(file: TomlFile, cells: Sequence[Cell]) -> dict[str, dict[str, str]]:
+    """By row and task, whose cells stand there: the rows of methods, in their order, then those made of others."""
+    rows: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        if (other := rows.setdefault(cell.method, {}).setdefault(cell.task, cell.label)) != cell.label:
+            raise file.fail(f"methods.{cell.label}.tasks", f"{cell.task} has row {cell.method} from {other} already.")
+    made: dict[str, dict[str, str]] = {}
+    for name, table in (_tables(file, "rows") if "rows" in file.table else {}).items():
+        key = f"rows.{name}"
+        file.only(table, ("of",), prefix=f"{key}.")
+        if name in {cell.label for cell in cells}:
+            raise file.fail(key, "a method has that name. Give the row another.")
+        of = table.get("of")
+        if not isinstance(of, list) or not of:
+            raise file.fail(f"{key}.of", f"expected a list of methods, got {of!r}.")
+        for other in of:
+            if other not in rows:
+                raise file.fail(f"{key}.of", unknown("method", str(other), rows))
+        made[name] = {task: label for other in of for task, label in rows[other].items()}
+    return rows | made
 
 
 def _cells_of(

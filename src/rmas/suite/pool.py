@@ -48,11 +48,8 @@ class Gap(NamedTuple):
 
 def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     """Method and task -> what is `done` of them: only where all seeds are."""
-    cells: dict[tuple[str, str], list[Cell]] = {}
-    for cell in suite.cells:
-        cells.setdefault((cell.method, cell.task), []).append(cell)
     found = {}
-    for key, group in cells.items():
+    for key, group in suite.pairs.items():
         if all(cell in done for cell in group):
             try:
                 runs = [load_run(out / cell.folder) for cell in group]
@@ -126,6 +123,7 @@ def sign_p(shares: Sequence[float], error: float) -> float:
 def costs(suite: Suite, found: Found, out: Path) -> Costs:
     """What a question costs, on average over the seeds, and what was trained for it."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
+    pairs = suite.pairs
     for (method, task), pooled in found.items():
         row = {key: float(np.mean([run.row[key] for run in pooled.runs])) for key in COSTS}
         row["tflop"] = float(np.mean([_tflop(run) for run in pooled.runs]))
@@ -133,7 +131,7 @@ def costs(suite: Suite, found: Found, out: Path) -> Costs:
         row["memory"] = max(session["peak_memory_mib"] for session in sessions)
         if suite.asked.price is not None:
             row["price"] = 1000 * suite.asked.price.of(row)
-        rows[method, task] = row | _training_costs(suite, method, task, out)
+        rows[method, task] = row | _training_costs(pairs[method, task], out)
     return rows
 
 
@@ -155,10 +153,9 @@ def _tflop(run: Run) -> float:
     return total / len(run.groups) / 1e12
 
 
-def _training_costs(suite: Suite, method: str, task: str, out: Path) -> dict[str, float]:
-    """What the training behind a method took, on average over its seeds; 0 where there is none."""
-    own = [cell for cell in suite.cells if (cell.method, cell.task) == (method, task)]
-    folders = {cell.training.folder for cell in own if cell.training is not None}
+def _training_costs(cells: Sequence[Cell], out: Path) -> dict[str, float]:
+    """What the training behind a method's cells took, on average over its seeds; 0 where there is none."""
+    folders = {cell.training.folder for cell in cells if cell.training is not None}
     told = [out / folder / TRAINED for folder in sorted(folders)]
     facts = [json.loads(path.read_text(encoding="utf-8")) if path.exists() else {} for path in told]
     return {
