@@ -302,6 +302,8 @@ def test_a_row_made_of_others_has_the_last_ones_cell_and_asks_nothing_more(tmp_p
     rows = {row["name"]: row for row in rows_of(tmp_path / "out/tables/accuracy.csv")}
     assert (rows["best"]["sums"], rows["best"]["more"]) == (rows["adder"]["sums"], rows["adder"]["more"])
     assert (rows["worst"]["sums"], rows["worst"]["more"]) == (rows["half"]["sums"], rows["adder"]["more"])
+    assert rows["adder"]["sums_p"] == rows["adder"]["sums_p_unadjusted"] == rows["best"]["sums_p"] != ""  # one test
+    assert rows["worst"]["sums_p"] == ""  # the reference itself
     (order,) = rows_of(tmp_path / "out/tables/statements.csv")
     assert float(order["gap"]) == pytest.approx((float(rows["adder"]["sums"]) - float(rows["half"]["sums"])) / 2)
 

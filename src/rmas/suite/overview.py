@@ -85,7 +85,8 @@ def _accuracy(suite: Suite, found: Found) -> Table:
             row |= {task: figures.mean, f"{task}_error": figures.error, f"{task}_n": figures.num_questions}
             row["seeds"] = len(pooled.runs)
             means.append((figures.mean, figures.error))
-            pairs = None if method == suite.reference else pairs_of(found, method, suite.reference, task)
+            is_reference = suite.rows[method][task] == suite.rows[suite.reference].get(task)
+            pairs = None if is_reference else pairs_of(found, method, suite.reference, task)
             if pairs is not None:
                 row[f"{task}_difference"] = paired_difference(pairs).mean
                 row[f"{task}_p_unadjusted"] = permutation_test(pairs, generator=np.random.default_rng(0)).p
@@ -96,9 +97,11 @@ def _accuracy(suite: Suite, found: Found) -> Table:
             row |= {"gap": above.mean, "gap_error": above.error, "gap_p": above.p}
         rows.append(row)
     for task in suite.tasks:  # Holm: over the methods that were compared on the task
-        compared = [row for row in rows if f"{task}_p_unadjusted" in row]
-        for row, p in zip(compared, holm([row[f"{task}_p_unadjusted"] for row in compared]), strict=True):
-            row[f"{task}_p"] = p
+        compared = {suite.rows[row["name"]][task]: row for row in rows if f"{task}_p_unadjusted" in row}
+        ps = holm([row[f"{task}_p_unadjusted"] for row in compared.values()])
+        adjusted = dict(zip(compared, ps, strict=True))  # what stands in several rows is one test
+        for row in (row for row in rows if f"{task}_p_unadjusted" in row):
+            row[f"{task}_p"] = adjusted[suite.rows[row["name"]][task]]
     return make_table(rows, list(_accuracy_columns(suite, {key for row in rows for key in row})), notes=_notes(suite))
 
 
