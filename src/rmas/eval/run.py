@@ -2,7 +2,8 @@
 
 The surprising thing: batches are cut once, from stretches of the list of samples sorted by length, whatever was
 answered before. A resumed run asks a batch that is not whole again as it was, so that every answer has the company that
-it would have had, and writes only what is missing. A run that grows leaves its earlier stretches as they were.
+it would have had, and writes only what is missing. A run that grows leaves its earlier stretches as they were; where
+that cuts through batches and no answer depends on them, it asks what is missing alone.
 """
 
 import hashlib

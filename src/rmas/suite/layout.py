@@ -83,7 +83,7 @@ def grid_of(suite: Suite, layout: Layout, found: Found) -> Grid:
     """Mean accuracy over the tasks that all of the layout's methods have, by rounds in training and at inference."""
     places = {method: place for method in layout.methods if (place := suite.place(method)) is not None}
     asked = layout.tasks or suite.tasks
-    shared = [task for task in asked if all((method, task) in suite.pairs for method in places)]
+    shared = [task for task in asked if all(task in suite.rows[method] for method in places)]
     cells = {}
     for method, place in places.items():
         done = [estimate(list(found[method, task].results.values())) for task in shared if (method, task) in found]

@@ -48,18 +48,26 @@ class Gap(NamedTuple):
 
 def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     """Method and task -> what is `done` of them: only where all seeds are."""
+    read: dict[tuple[str, str], Pooled | None] = {}  # by label: what stands in several rows is read once
     found = {}
-    for key, group in suite.pairs.items():
-        if all(cell in done for cell in group):
-            try:
-                runs = [load_run(out / cell.folder) for cell in group]
-            except ConfigError as problem:  # a cell that was growing when it was cut off
-                _log.warning("left out of the tables: %s", problem)
-                continue
-            told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
-            results = {name: [x for each in told for x in each[name]] for name in told[0]}
-            found[key] = Pooled(results, runs)
+    for (method, task), group in suite.pairs.items():
+        own = (group[0].label, task)
+        if own not in read:
+            read[own] = _pooled(group, out) if all(cell in done for cell in group) else None
+        if (pooled := read[own]) is not None:
+            found[method, task] = pooled
     return found
+
+
+def _pooled(group: Sequence[Cell], out: Path) -> Pooled | None:
+    """The cells of one method on one task, one a seed; None where one of them cannot be read."""
+    try:
+        runs = [load_run(out / cell.folder) for cell in group]
+    except ConfigError as problem:  # a cell that was growing when it was cut off
+        _log.warning("left out of the tables: %s", problem)
+        return None
+    told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
+    return Pooled({name: [x for each in told for x in each[name]] for name in told[0]}, runs)
 
 
 def _voted(run: Run) -> Mapping[str, Sequence[float]]:
