@@ -1,7 +1,9 @@
 """What a suite asks to be told: statements and their verdicts, equal budgets, prices, tables of its own, a grid."""
 
 import csv
+import math
 import random
+import shutil
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from rmas.errors import ConfigError
+from rmas.suite import overview as overview_module
 from rmas.suite.asked import Layout
 from rmas.suite.config import load_suite
 from rmas.suite.layout import dots_of, grid_of, grid_table
@@ -64,10 +67,16 @@ sequential_steps = 0.5
 methods = ["r1", "r1-r2", "r2", "plain"]
 grid = true
 """
+LINKS = f"""
+[methods.links]
+system = "tiny"
+train = {{ stage = "outer", data = "{LESSONS}", dev = 0, steps = 2, batch_size = 2, rounds = 1, latent_steps = 2 }}
+tasks = ["sums"]
+"""
 
 
 def pooled(*results: float) -> Pooled:
-    return Pooled({str(i): [x] for i, x in enumerate(results)}, ())
+    return Pooled({str(i): [x] for i, x in enumerate(results)}, (), (), ())
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -269,6 +278,29 @@ def test_a_majority_counts_once_a_question(tmp_path: Path) -> None:
         expected = half if majority else half * 2 / 3 + (1 - half) / 3
         assert float(rows["vote"]["sums"]) == pytest.approx(expected)
     assert 0 < half < 1
+
+
+def test_the_seeds_that_are_finished_are_told_together_and_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two finished trainings of three: one answers as `adder` does, the other as `half`."""
+    assert run(adders(tmp_path), tmp_path).failed == {}
+    out, text = tmp_path / "out", (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    suite = suite_of(tmp_path, f"seeds = [0, 1, 2]\n{text}{LINKS}")
+    first, second, third = (cell for cell in suite.cells if cell.label == "links")
+    for cell, solver in ((first, "adder"), (third, "half")):
+        shutil.copytree(out / "runs/sums" / solver, out / cell.folder)
+    done = [cell for cell in suite.cells if cell != second]
+    monkeypatch.setattr(overview_module, "standing_cells", lambda *_: (done, {}))
+    tables = write_overview(suite, out)
+    adder, half, links = rows_of(out / "tables/accuracy.csv")
+    assert (adder["seeds"], links["seeds"]) == ("1", "2")
+    assert float(links["sums"]) == pytest.approx((1 + float(half["sums"])) / 2)
+    share, (row,) = float(half["sums"]), rows_of(out / "tables/seeds.csv")
+    assert row == {"name": "links", "sums": f"100.0, {100 * share:.1f}"}
+    assert f"one method: {100 * (1 - share) / math.sqrt(2):.1f} points, over 1 cells" in tables["seeds"].notes[0]
+    done.remove(third)
+    assert "seeds" not in write_overview(suite, out)
 
 
 def test_a_row_may_have_another_system_for_another_task(tmp_path: Path) -> None:

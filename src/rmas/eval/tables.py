@@ -144,6 +144,12 @@ def p_text(p: float) -> str:
     return f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def span_text(counts: Iterable[int]) -> str:
+    """`200`, or from the least to the most: `1 to 3`."""
+    known = set(counts)
+    return " to ".join(str(count) for count in sorted({min(known), max(known)}))
+
+
 def _keys(column: Column) -> list[str]:
     """The keys of a cell's values, in their order in CSV."""
     return [key for key in (column.key, column.error, column.until) if key]

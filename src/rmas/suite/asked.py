@@ -34,7 +34,7 @@ from rmas.errors import unknown
 from rmas.tomlfile import TomlFile
 
 KEYS = ("equal", "price", "statements", "tables")
-OWN_TABLES = ("accuracy", "cost", "equal", "statements")
+OWN_TABLES = ("accuracy", "cost", "seeds", "equal", "statements")
 Pairs = Collection[tuple[str, str]]  # a method and a task that it has
 # What can be held equal, and what it is called.
 BUDGETS: Mapping[str, str] = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rmas.eval.statistics import estimate
-from rmas.eval.tables import Column, Table, make_table, measured, p_text
+from rmas.eval.tables import Column, Table, make_table, measured, p_text, span_text
 from rmas.suite.asked import FIGURES, Layout
 from rmas.suite.config import Suite
 from rmas.suite.pool import Costs, Found, average, gap
@@ -75,8 +75,7 @@ def _begun(suite: Suite, layout: Layout, found: Found) -> list[str]:
 
 def _counts(layout: Layout, found: Found, task: str) -> str:
     """How many questions the layout's methods have: one number, or the least and the most."""
-    counts = {len(found[method, task].results) for method in layout.methods if (method, task) in found}
-    return str(min(counts)) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return span_text(len(found[method, task].results) for method in layout.methods if (method, task) in found)
 
 
 def grid_of(suite: Suite, layout: Layout, found: Found) -> Grid:

@@ -4,6 +4,7 @@ Cells that are missing leave a dash, and a method that lacks a task has no mean.
 """
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from rmas.eval.paired import holm, paired_difference, permutation_test
 from rmas.eval.panels import draw_dots, draw_grid
 from rmas.eval.report import report
 from rmas.eval.statistics import estimate
-from rmas.eval.tables import FORMATS, Column, Table, make_table, write_table
+from rmas.eval.tables import FORMATS, Column, Table, make_table, span_text, write_table
 from rmas.suite.config import Cell, Suite
 from rmas.suite.layout import dots_of, grid_of, grid_table, layout_table
 from rmas.suite.pool import Costs, Found, average, costs, gap, pairs_of, pool
@@ -40,7 +41,11 @@ def write_overview(suite: Suite, out: Path) -> dict[str, Table]:
     spent, folder = costs(suite, found, out), out / TABLES
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"accuracy": _accuracy(suite, found), "cost": _cost(suite, spent)}
-    asked = {"equal": budget_table(suite, spent), "statements": statements_table(suite, found)}
+    asked = {
+        "seeds": _seeds(suite, found),
+        "equal": budget_table(suite, spent),
+        "statements": statements_table(suite, found),
+    }
     tables |= {name: table for name, table in asked.items() if table is not None}
     for layout in suite.asked.layouts:
         if layout.is_grid:
@@ -83,13 +88,14 @@ def _accuracy(suite: Suite, found: Found) -> Table:
                 continue
             figures = estimate(list(pooled.results.values()))
             row |= {task: figures.mean, f"{task}_error": figures.error, f"{task}_n": figures.num_questions}
-            row["seeds"] = len(pooled.runs)
             means.append((figures.mean, figures.error))
             is_reference = suite.rows[method][task] == suite.rows[suite.reference].get(task)
             pairs = None if is_reference else pairs_of(found, method, suite.reference, task)
             if pairs is not None:
                 row[f"{task}_difference"] = paired_difference(pairs).mean
                 row[f"{task}_p_unadjusted"] = permutation_test(pairs, generator=np.random.default_rng(0)).p
+        counts = {len(found[method, task].runs) for task in suite.tasks if (method, task) in found}
+        row["seeds"] = span_text(counts) if counts else None
         if len(means) == len(suite.tasks):
             row["mean"], row["mean_error"] = average(means)
         above = None if method == suite.reference else gap(found, method, suite.reference, suite.tasks)
@@ -107,7 +113,7 @@ def _accuracy(suite: Suite, found: Found) -> Table:
 
 def _accuracy_columns(suite: Suite, known: set[str]) -> Iterator[Column]:
     yield Column(key="name", title="method", kind="text")
-    yield Column(key="seeds", title="seeds", kind="count")
+    yield Column(key="seeds", title="seeds", kind="text")
     for task in suite.tasks:
         if task in known:
             yield Column(key=task, title=f"{task}, %", kind="percent", error=f"{task}_error")
@@ -127,12 +133,39 @@ def _accuracy_columns(suite: Suite, known: set[str]) -> Iterator[Column]:
 
 def _notes(suite: Suite) -> Iterator[str]:
     yield (
-        f"Compared with {suite.reference}, question by question. ±: standard error over questions; with several seeds "
-        "a question's result is its mean over them. p: permutation test, Holm-adjusted within a task."
+        f"Compared with {suite.reference}, question by question. ±: standard error over questions; with several "
+        "seeds a question's result is its mean over those that are finished. p: permutation test, Holm-adjusted within "
+        "a task."
     )
     yield (
         "The mean counts every task alike; its p is two-sided, from the signs of the paired differences, not adjusted."
     )
+
+
+def _seeds(suite: Suite, found: Found) -> Table | None:
+    """A row a method: what each of its trainings has on each task that has several finished; None where none has."""
+    several = {pair: pooled for pair, pooled in found.items() if len(pooled.shares) > 1}
+    rows: list[dict[str, Any]] = []
+    for method in suite.methods:
+        shares = {task: several[method, task].shares for task in suite.tasks if (method, task) in several}
+        if shares:
+            told = {task: ", ".join(f"{100 * share:.1f}" for share in each) for task, each in shares.items()}
+            rows.append({"name": method, **told})
+    if not rows:
+        return None
+    columns = [Column(key="name", title="method", kind="text")]
+    columns += [
+        Column(key=task, title=f"{task}, %", kind="text") for task in suite.tasks if any(task in row for row in rows)
+    ]
+    own = {(suite.rows[method][task], task): pooled.shares for (method, task), pooled in several.items()}
+    apart = math.sqrt(sum(float(np.var(each, ddof=1)) for each in own.values()) / len(own))
+    counts = span_text(len(pooled.results) for pooled in several.values())
+    note = (
+        f"One figure a training, in the order of the seeds, on the same questions ({counts}). "
+        f"Standard deviation between trainings of one method: {100 * apart:.1f} points, over {len(own)} cells; the "
+        "errors of the other tables are over questions and do not have it."
+    )
+    return make_table(rows, columns, notes=[note])
 
 
 def _cost(suite: Suite, spent: Costs) -> Table:

@@ -1,6 +1,7 @@
 """What is finished of a suite, by method and task, with its costs; and how two methods differ over tasks.
 
-A trained method has several seeds: a question's result is then its mean over them, and errors are over questions. The
+A trained method has several seeds: a question's result is then its mean over those that are finished, and errors are
+over questions; how far apart its trainings lie is told beside them. The
 mean over tasks counts every task alike; its error is that of independent tasks, and its p is from the paired
 differences (two-sided, by their signs).
 """
@@ -17,6 +18,7 @@ import numpy as np
 from rmas.errors import ConfigError
 from rmas.eval.finished import Run, load_run
 from rmas.eval.paired import Pairs, differences_of, pair, paired_difference
+from rmas.eval.statistics import estimate
 from rmas.eval.summary import majority
 from rmas.suite.config import Cell, Suite
 from rmas.suite.standing import TRAINED
@@ -28,10 +30,12 @@ _TRAINING = ("parameters", "examples", "tflop", "seconds")
 
 
 class Pooled(NamedTuple):
-    """A method on a task: its results by question, one a seed, and the runs behind them."""
+    """A method on a task: its results by question, one a seed, and by seed its share of right answers, run and cell."""
 
     results: Mapping[str, Sequence[float]]
+    shares: Sequence[float]
     runs: Sequence[Run]
+    cells: Sequence[Cell]
 
 
 Found = Mapping[tuple[str, str], Pooled]
@@ -47,27 +51,33 @@ class Gap(NamedTuple):
 
 
 def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
-    """Method and task -> what is `done` of them: only where all seeds are."""
+    """Method and task -> what is `done` of them, of whichever seeds."""
     read: dict[tuple[str, str], Pooled | None] = {}  # by label: what stands in several rows is read once
     found = {}
     for (method, task), group in suite.pairs.items():
         own = (group[0].label, task)
         if own not in read:
-            read[own] = _pooled(group, out) if all(cell in done for cell in group) else None
+            read[own] = _pooled([cell for cell in group if cell in done], out)
         if (pooled := read[own]) is not None:
             found[method, task] = pooled
     return found
 
 
 def _pooled(group: Sequence[Cell], out: Path) -> Pooled | None:
-    """The cells of one method on one task, one a seed; None where one of them cannot be read."""
-    try:
-        runs = [load_run(out / cell.folder) for cell in group]
-    except ConfigError as problem:  # a cell that was growing when it was cut off
-        _log.warning("left out of the tables: %s", problem)
+    """The cells of one method on one task, one a seed; None where there is none that can be read."""
+    finished: list[tuple[Cell, Run]] = []
+    for cell in group:
+        try:
+            finished.append((cell, load_run(out / cell.folder)))
+        except ConfigError as problem:  # a cell that was growing when it was cut off
+            _log.warning("left out of the tables: %s", problem)
+    if not finished:
         return None
-    told = [_voted(run) if cell.is_majority else run.results for cell, run in zip(group, runs, strict=True)]
-    return Pooled({name: [x for each in told for x in each[name]] for name in told[0]}, runs)
+    told = [_voted(run) if cell.is_majority else run.results for cell, run in finished]
+    results = {name: [x for each in told for x in each[name]] for name in told[0]}
+    shares = [estimate(list(each.values())).mean for each in told]
+    cells, runs = zip(*finished, strict=True)
+    return Pooled(results, shares, runs, cells)
 
 
 def _voted(run: Run) -> Mapping[str, Sequence[float]]:
@@ -131,7 +141,6 @@ def sign_p(shares: Sequence[float], error: float) -> float:
 def costs(suite: Suite, found: Found, out: Path) -> Costs:
     """What a question costs, on average over the seeds, and what was trained for it."""
     rows: dict[tuple[str, str], dict[str, float]] = {}
-    pairs = suite.pairs
     for (method, task), pooled in found.items():
         row = {key: float(np.mean([run.row[key] for run in pooled.runs])) for key in COSTS}
         row["tflop"] = float(np.mean([_tflop(run) for run in pooled.runs]))
@@ -139,7 +148,7 @@ def costs(suite: Suite, found: Found, out: Path) -> Costs:
         row["memory"] = max(session["peak_memory_mib"] for session in sessions)
         if suite.asked.price is not None:
             row["price"] = 1000 * suite.asked.price.of(row)
-        rows[method, task] = row | _training_costs(pairs[method, task], out)
+        rows[method, task] = row | _training_costs(pooled.cells, out)
     return rows
 
 
