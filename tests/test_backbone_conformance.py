@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.cache_utils import DynamicCache
 
 from rmas.backbone import HFBackbone, State, TextTokenizer
+from rmas.backbone import hf as hf_module
 from rmas.engine.turn import Agent, Read, rollout
 from zoo import FAMILIES, HYBRID, assert_close, backbone, noise, tolerance
 
@@ -265,6 +267,32 @@ def test_joined_states_go_on_as_each_of_them_alone(model: HFBackbone, cached: bo
         steps, parts = [0.1 * h for h, _ in pairs], [state for _, state in pairs]
     assert joined.length == 33
     assert model.extend(parts[0].join([]), steps[0])[1].length == parts[0].length + 1
+
+
+def test_keys_with_room_say_what_joined_keys_say(model: HFBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps beyond one room; then two branches from one state, each going on; other rows of it; a state from inference."""
+
+    def walk() -> list[Tensor]:
+        _, state = read(model, *left_padded(model))
+        told = []
+        for step in range(70):
+            h_B1D, state = model.extend(state, noise(B, 1, model.dim, seed=step))
+            told.append(h_B1D)
+        left = right = state
+        for step in range(3):
+            h_left, left = model.extend(left, noise(B, 2, model.dim, seed=100 + step))
+            h_right, right = model.extend(right, noise(B, 1, model.dim, seed=200 + step))
+            told += [h_left, h_right]
+        told.append(model.extend(right.select([2, 0, 2]), noise(B, 1, model.dim, seed=300))[0])
+        with torch.inference_mode():
+            _, there = read(model, *left_padded(model))
+            _, there = model.extend(there, noise(B, 1, model.dim, seed=301))
+        return [*told, model.extend(there, noise(B, 1, model.dim, seed=302))[0]]
+
+    grown = walk()
+    monkeypatch.setattr(hf_module, "new_cache", lambda config: DynamicCache(config=config))
+    for ours, theirs in zip(grown, walk(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_the_empty_state_can_be_repeated(model: HFBackbone) -> None:

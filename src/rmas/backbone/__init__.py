@@ -2,6 +2,7 @@
 
 protocol.py   Backbone and State: what the engine knows
 state.py      CachedState, RecomputeState: what has been read so far; immutable
+cache.py      keys and values with room behind them: no copy at every step
 hf.py         HFBackbone: any transformers causal language model
 text.py       TextTokenizer: template text and other people's text, kept apart
 adapter.py    fine-tuning, for the baselines: a low-rank adapter, or all weights

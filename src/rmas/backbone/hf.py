@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
+from rmas.backbone.cache import new_cache
 from rmas.backbone.protocol import State
 from rmas.backbone.state import CachedState, RecomputeState, join_masks
 from rmas.backbone.text import TextTokenizer
@@ -72,7 +73,7 @@ class HFBackbone:
         return any(parameter.requires_grad for parameter in self.model.get_output_embeddings().parameters())
 
     def start(self, *, cached: bool = True) -> State:
-        return CachedState(cache=DynamicCache(config=self.config), device=self.device) if cached else RecomputeState()
+        return CachedState(cache=new_cache(self.config), device=self.device) if cached else RecomputeState()
 
     def embed(self, ids_BL: Tensor) -> Tensor:
         x: Tensor = self.model.get_input_embeddings()(ids_BL.to(self.device))

@@ -1,8 +1,8 @@
 """The two states: a key-value cache, and its slow twin that keeps the inputs and reads them all again.
 
 transformers' caches are updated in place. A CachedState is not: extending works on a shallow copy of the cache's
-layers, which costs microseconds, because attention layers replace their tensors (`torch.cat`) instead of writing
-into them. Recurrent layers do write in place, so theirs are cloned.
+layers, which costs microseconds, because attention layers replace their tensors, or write behind them where no other
+state has written (`cache.py`). Recurrent layers do write in place, so theirs are cloned.
 """
 
 import copy

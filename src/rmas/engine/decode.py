@@ -15,7 +15,7 @@ from rmas.backbone import Backbone, State
 from rmas.engine.calls import Account, Desk
 from rmas.engine.spelling import Spelling
 from rmas.engine.trace import Call
-from rmas.engine.turn import Read
+from rmas.engine.turn import Read, most_likely
 from rmas.errors import NumericsError
 from rmas.settings import Sampling
 from rmas.tools import Toolbox
@@ -124,7 +124,7 @@ def _columns(
 def pick(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> list[int]:
     """One token per row. Order of the filters: temperature, top-k, top-p, as in transformers."""
     if sampling.temperature == 0:
-        return [int(token) for token in logits_BV.argmax(-1)]
+        return most_likely(logits_BV).tolist()
     p_BV = filtered(logits_BV.float(), sampling).softmax(-1).cpu()
     return [
         int(torch.multinomial(p_V, 1, generator=generator)) for p_V, generator in zip(p_BV, generators, strict=True)

@@ -182,7 +182,7 @@ def halting_rollout(
     goes_on_BM: list[Tensor] = []
     for h_BD, z_BD in islice(_steps(agent, start, checkpointed=checkpointed, clip=clip), latent_steps):
         with torch.no_grad():
-            goes_on_B = ~torch.isin(agent.backbone.logits(h_BD).argmax(-1), ends)
+            goes_on_B = ~torch.isin(most_likely(agent.backbone.logits(h_BD)), ends)
         goes_on_BM.append(goes_on_B & goes_on_BM[-1] if goes_on_BM else goes_on_B)
         thoughts.append(z_BD)
         if not goes_on_BM[-1].any():
@@ -232,6 +232,11 @@ def splice(backbone: Backbone, rows: Sequence[Sequence[Segment]], inbox: Inbox) 
 def _may_cache(backbone: Backbone, cached: bool) -> bool:
     """Gradients cannot flow through the cache of some families; those read again what they would have kept."""
     return cached and (backbone.grad_through_cache or not torch.is_grad_enabled())
+
+
+def most_likely(logits_BV: Tensor) -> Tensor:
+    """The first token with the largest logit. On a CPU argmax takes three times as long as max to say the same."""
+    return logits_BV.max(-1).indices
 
 
 def check_finite(z_BMD: Tensor) -> None:
