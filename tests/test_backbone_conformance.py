@@ -270,7 +270,7 @@ def test_joined_states_go_on_as_each_of_them_alone(model: HFBackbone, cached: bo
 
 
 def test_keys_with_room_say_what_joined_keys_say(model: HFBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps beyond one room; then two branches from one state, each going on; other rows of it; a state from inference."""
+    """Steps beyond one room; then two branches from one state, each going on; other rows; a state from inference."""
 
     def walk() -> list[Tensor]:
         _, state = read(model, *left_padded(model))
