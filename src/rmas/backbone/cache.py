@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-_AHEAD = 64  # positions of room made at once
+_LEAST, _SHARE = 8, 16  # positions of room made at once: a sixteenth of what is there, so a step copies about 16
 
 
 @dataclass
@@ -67,6 +67,6 @@ def new_cache(config: Any) -> DynamicCache:
 def _with_room(block: Tensor, end: int) -> Tensor:
     """A copy (B, heads, P, D) with room behind its positions, up to `end` and beyond."""
     *rows, length, width = block.shape
-    room = block.new_empty((*rows, end + _AHEAD, width))
+    room = block.new_empty((*rows, end + max(_LEAST, end // _SHARE), width))
     room[..., :length, :] = block
     return room
