@@ -147,10 +147,11 @@ def test_resume_goes_on_in_the_same_folder(tmp_path: Path, data: str, calls: lis
     out = tmp_path / "out"
     run("outer", data, out)
     (out / "log.jsonl").write_text("")
-    result = run("outer", data, out, "--resume", "--set", "minutes=5")
+    result = run("outer", data, out, "--resume", "--set", "minutes=5", "--set", "micro_batch=1")
     assert result.exit_code == 0, result.stderr
     assert calls[1].resume
-    assert load_config(OuterConfig, out / CONFIG, ()).minutes == 5
+    now = load_config(OuterConfig, out / CONFIG, ())
+    assert (now.minutes, now.micro_batch) == (5, 1)
 
 
 @pytest.mark.usefixtures("_no_weights")

@@ -47,4 +47,7 @@ def _is_out_of_memory(problem: RuntimeError) -> bool:
 
 
 def _out_of_memory(reason: str) -> str:
-    return f"out of memory ({reason}). Try --dtype bfloat16 or fewer --samples; rmas doctor shows what fits."
+    return (
+        f"out of memory ({reason}). Try --dtype bfloat16, fewer --samples, or --resume a training with a "
+        "smaller micro_batch; rmas doctor shows what fits."
+    )

@@ -11,7 +11,8 @@ from rmas.prompt import KINDS, Kind
 from rmas.settings import CONTROLS, Control, require, require_latent_steps
 
 Objective = Literal["rollout", "teacher_forced", "mixed"]
-FREE = ("minutes", "save_every")  # when to stop and to save: no number depends on them
+# When to stop and to save, and how a batch is cut up: no number depends on them, but for the rounding of sums.
+FREE = ("minutes", "save_every", "micro_batch")
 Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, total, figures such as the loss
 
 
