@@ -134,6 +134,7 @@ def test_agents_that_know_their_functions_pass_a_state_on_in_text(team: tuple[Pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 def test_trained_links_carry_more_than_untrained_ones_and_nothing_without_messages(
     team: tuple[Path, dict[str, Grade]], tmp_path: Path
 ) -> None:
