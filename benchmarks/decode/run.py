@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from benchmarks.measure import finish, load_config, spread, timed
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from benchmarks.measure import finish, load_config, spread, timed
 from rmas.backbone import CachedState, HFBackbone, State
 from rmas.engine.turn import most_likely
 from rmas.system import load_system

@@ -1,9 +1,8 @@
 """What is finished of a suite, by method and task, with its costs; and how two methods differ over tasks.
 
 A trained method has several seeds: a question's result is then its mean over those that are finished, and errors are
-over questions; how far apart its trainings lie is told beside them. The
-mean over tasks counts every task alike; its error is that of independent tasks, and its p is from the paired
-differences (two-sided, by their signs).
+over questions; how far apart its trainings lie is told beside them. The mean over tasks counts every task alike; its
+error is that of independent tasks, and its p is from the paired differences (two-sided, by their signs).
 """
 
 import json
