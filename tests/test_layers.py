@@ -20,7 +20,6 @@ LEVELS = {
     "conversation": 0,
     "designs": 0,
     "errors": 0,
-    "heap": 0,
     "runfolder": 0,
     "settings": 0,
     "tomlfile": 0,

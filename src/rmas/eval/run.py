@@ -36,7 +36,6 @@ from rmas.eval.regrade import regraded
 from rmas.eval.summary import running, summarise
 from rmas.eval.task import Sample, Task, find_task, load_samples
 from rmas.eval.votes import ballots
-from rmas.heap import kept_heap
 from rmas.solver import Answer, CheckingSolver, Solver
 from rmas.tools.sandbox import Sandbox
 
@@ -97,21 +96,20 @@ def evaluate(
     missing = {name for name, _ in wanted - records.keys()}
     unfinished = _unfinished(batches(samples, config.batch_size), missing, is_free=config.is_batch_free)
     _check(solver, [sample for batch in unfinished for sample in batch])
-    with kept_heap():
-        for batch in unfinished:
-            answers = solver.solve([sample.question for sample in batch])
-            for answer in answers:
-                if len(answer.samples) != config.samples:
-                    raise ConfigError(
-                        f"the solver gives {len(answer.samples)} samples a question, the evaluation wants "
-                        f"{config.samples}. Set both alike."
-                    )
-            made = [r for r in graded(batch, answers, task, config, sandbox, judge) if r.key not in records]
-            if out is not None:
-                append_records(out, made)
-            records |= {record.key: record for record in made}
-            if report is not None:
-                report(task.name, len(records), len(wanted), running(list(records.values())))
+    for batch in unfinished:
+        answers = solver.solve([sample.question for sample in batch])
+        for answer in answers:
+            if len(answer.samples) != config.samples:
+                raise ConfigError(
+                    f"the solver gives {len(answer.samples)} samples a question, the evaluation wants "
+                    f"{config.samples}. Set both alike."
+                )
+        made = [r for r in graded(batch, answers, task, config, sandbox, judge) if r.key not in records]
+        if out is not None:
+            append_records(out, made)
+        records |= {record.key: record for record in made}
+        if report is not None:
+            report(task.name, len(records), len(wanted), running(list(records.values())))
     return summarise(list(records.values()))
 
 
