@@ -162,8 +162,8 @@ def _seeds(suite: Suite, found: Found) -> Table | None:
     counts = span_text(len(pooled.results) for pooled in several.values())
     note = (
         f"One figure a training, in the order of the seeds, on the same questions ({counts}). "
-        f"Standard deviation between trainings of one method: {100 * apart:.1f} points, over {len(own)} cells; the "
-        "errors of the other tables are over questions and do not have it."
+        f"Standard deviation between trainings of one method: {100 * apart:.1f} points, over {len(own)} "
+        f"{'cell' if len(own) == 1 else 'cells'}; the errors of the other tables are over questions and do not have it."
     )
     return make_table(rows, columns, notes=[note])
 
