@@ -298,7 +298,7 @@ def test_the_seeds_that_are_finished_are_told_together_and_one_by_one(
     assert float(links["sums"]) == pytest.approx((1 + float(half["sums"])) / 2)
     share, (row,) = float(half["sums"]), rows_of(out / "tables/seeds.csv")
     assert row == {"name": "links", "sums": f"100.0, {100 * share:.1f}"}
-    assert f"one method: {100 * (1 - share) / math.sqrt(2):.1f} points, over 1 cell" in tables["seeds"].notes[0]
+    assert f"one method: {100 * (1 - share) / math.sqrt(2):.1f} points, over 1 cell; the" in tables["seeds"].notes[0]
     done.remove(third)
     assert "seeds" not in write_overview(suite, out)
 

@@ -210,15 +210,15 @@ def halting_rollout(
 def _steps(agent: Agent, start: Read, *, checkpointed: bool, clip: Clip | None) -> Iterator[tuple[Tensor, Tensor]]:
     """The states h_BD after a prompt, each with what the inner link makes of it, z_BD, which is read for the next."""
     h_BD, state = start.h_BD, start.state
-    step = agent.backbone.extend
+    extend = agent.backbone.extend
     if checkpointed and torch.is_grad_enabled() and not agent.backbone.grad_through_cache:
-        step = partial(checkpoint, step, use_reentrant=False)
+        extend = partial(checkpoint, extend, use_reentrant=False)
     while True:
         z_BD = agent.inner(h_BD)
         if clip is not None and z_BD.requires_grad:
             z_BD = clip(z_BD)
         yield h_BD, z_BD
-        h_B1D, state = step(state, z_BD[:, None])
+        h_B1D, state = extend(state, z_BD[:, None])
         h_BD = h_B1D[:, 0]
 
 
