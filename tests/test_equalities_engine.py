@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from reference import Setup, reference
-from rmas.backbone import State
-from rmas.engine import Heads, LatentChannel, Sampling, TextChannel, read, read_on, run
+from rmas.engine import Heads, LatentChannel, Sampling, TextChannel, read, run
 from rmas.prompt import Question
 from rmas.system import System
 from zoo import (
@@ -155,35 +154,6 @@ def test_messages_of_unequal_lengths_in_one_batch_equal_singles(family: str) -> 
                 alone = read(agent, [prompt], {"reflector": [payload[i]]})
                 assert_close(batch.h_BD[i], alone.h_BD[0], tolerance(family))
                 assert batch.lengths[i] == alone.lengths[0] == prompt.num_tokens + len(payload[i])
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_prompts_read_in_pieces_equal_prompts_read_whole(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of two positions a row: of shared heads, of bodies, and of the padding that stands before them."""
-    for shares in (True, False):
-        whole, end = latent_run(pair(family), QUESTIONS, share_heads=shares)
-        with monkeypatch.context() as patched:
-            patched.setattr("rmas.engine.turn._AT_ONCE", 2 * len(QUESTIONS))
-            pieces, same_end = latent_run(pair(family), QUESTIONS, share_heads=shares)
-        assert_same_turns(whole, pieces, tolerance(family))
-        assert end.ids == same_end.ids
-
-
-def test_no_forward_without_gradient_is_longer_than_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, lengths = backbone("llama"), []
-    extend = model.extend
-
-    def noted(state: State, x_BLD: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor, State]:
-        lengths.append(x_BLD.shape[1])
-        return extend(state, x_BLD, mask_BL)
-
-    monkeypatch.setattr(model, "extend", noted)
-    monkeypatch.setattr("rmas.engine.turn._AT_ONCE", 8)
-    x_BLD = noise(3 * 5, model.dim, seed=0).reshape(3, 5, -1)
-    with torch.inference_mode():
-        read_on(model, model.start(), x_BLD)
-    read_on(model, model.start(), x_BLD)
-    assert lengths == [2, 2, 1, 5]
 
 
 # 3. training forward = inference forward

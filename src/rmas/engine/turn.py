@@ -23,7 +23,6 @@ from rmas.tools import Toolbox
 Payload = Sequence[Tensor] | Tensor
 Inbox = Mapping[str, Payload]
 T = TypeVar("T")
-_AT_ONCE = 2**14  # positions of a forward without gradient, those of all rows together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +87,12 @@ class Heads:
         common = _common_length(heads) if cached and len(heads) > 1 and (is_even or may_gap) else 0
         if common:
             x_1LD, _ = splice(backbone, [[heads[0][:common]]], {})
-            _, state = read_on(backbone, state, x_1LD)
+            _, state = backbone.extend(state, x_1LD)
             state = state.repeat(len(heads))
         rests: list[list[Segment]] = [[head[common:]] for head in heads]
         if not common or any(rest != [()] for rest in rests):
             x_BLD, mask_BL = splice(backbone, rests, {})
-            _, state = read_on(backbone, state, x_BLD, mask_BL)
+            _, state = backbone.extend(state, x_BLD, mask_BL)
         return state, common > 0 and not is_even
 
 
@@ -129,22 +128,8 @@ def read(
         bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
         state = agent.backbone.start(cached=_may_cache(agent.backbone, cached))
     x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)
-    h_BD, state = read_on(agent.backbone, state, x_BLD, mask_BL)
-    return Read(h_BD, state, lengths)
-
-
-def read_on(backbone: Backbone, state: State, x_BLD: Tensor, mask_BL: Tensor | None = None) -> tuple[Tensor, State]:
-    """Read L more positions -> the last one's state h_BD, and the backbone's.
-
-    Without gradient they are read in pieces, so that what a forward takes beside the cache is bounded however long the
-    prompts and many the rows.
-    """
-    rows, length, _ = x_BLD.shape
-    size = length if torch.is_grad_enabled() else max(1, _AT_ONCE // rows)
-    for begin in range(0, length, size):
-        piece = slice(begin, begin + size)
-        h_BLD, state = backbone.extend(state, x_BLD[:, piece], None if mask_BL is None else mask_BL[:, piece])
-    return h_BLD[:, -1], state
+    h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
+    return Read(h_BLD[:, -1], state, lengths)
 
 
 def recomputed(

@@ -15,7 +15,7 @@ import torch
 
 from rmas.backbone import State
 from rmas.conversation import Prompt
-from rmas.engine import Agent, LastTurn, Log, Read, check_finite, num_positions, read_on, splice
+from rmas.engine import Agent, LastTurn, Log, Read, check_finite, num_positions, splice
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
@@ -98,8 +98,8 @@ class LatentKVSolver:
 def _read(agent: Agent, prompts: Sequence[Prompt], state: State) -> Read:
     """Whole prompts, behind what `state` has read."""
     x_BLD, mask_BL = splice(agent.backbone, [[prompt.head, *prompt.body] for prompt in prompts], {})
-    h_BD, state = read_on(agent.backbone, state, x_BLD, mask_BL)
-    return Read(h_BD, state, num_positions(prompts, {}))
+    h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
+    return Read(h_BLD[:, -1], state, num_positions(prompts, {}))
 
 
 def _think(agent: Agent, start: Read, latent_steps: int) -> State:
