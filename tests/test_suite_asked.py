@@ -4,7 +4,7 @@ import csv
 import math
 import random
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import NormalDist
@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from rmas.errors import ConfigError
+from rmas.eval.config import EvalConfig
 from rmas.suite import overview as overview_module
 from rmas.suite.asked import Layout
-from rmas.suite.config import load_suite
+from rmas.suite.config import Cell, load_suite
 from rmas.suite.layout import dots_of, grid_of, grid_table
 from rmas.suite.overview import write_overview
 from rmas.suite.pool import Gap, Pooled, gap, sign_p
@@ -76,7 +77,15 @@ tasks = ["sums"]
 
 
 def pooled(*results: float) -> Pooled:
-    return Pooled({str(i): [x] for i, x in enumerate(results)}, (), (), ())
+    """What is not trained."""
+    return trained({None: results})
+
+
+def trained(answers: Mapping[int | None, Sequence[float]]) -> Pooled:
+    """By seed, one result a question."""
+    told = [{str(i): [x] for i, x in enumerate(results)} for results in answers.values()]
+    cells = [Cell("m", "m", seed, "t", EvalConfig(task="gsm8k"), None) for seed in answers]
+    return Pooled(told, [], cells)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -178,6 +187,26 @@ def test_a_gap_counts_tasks_alike_whatever_their_size() -> None:
     }
     assert gap(found, "a", "b", ["x", "y"]) == Gap(0.5, 0.0, 0.5)  # of two questions that differ, both in favour
     assert gap(found, "a", "b", ["x", "z"]) is None
+
+
+def test_trained_methods_are_compared_on_the_seeds_that_both_have() -> None:
+    found = {
+        ("twice", "x"): trained({0: [1, 1, 1, 0], 1: [0, 0, 0, 0]}),
+        ("first", "x"): trained({0: [1, 1, 0, 0]}),
+        ("second", "x"): trained({1: [1, 1, 1, 0]}),
+        ("plain", "x"): pooled(1, 0, 0, 0),
+    }
+
+    def above(method: str, other: str) -> float:
+        difference = gap(found, method, other, ["x"])
+        assert difference is not None
+        return difference.mean
+
+    assert above("twice", "first") == above("first", "plain") == 0.25
+    assert above("twice", "second") == -above("second", "twice") == -0.75
+    assert above("twice", "plain") == 0.375 - 0.25  # what is not trained stands beside all trainings
+    assert above("first", "second") == -0.25  # no seed in common: each with all that it has
+    assert found["twice", "x"].shares == [0.75, 0.0]
 
 
 def test_the_p_of_a_gap_is_that_of_all_signs() -> None:

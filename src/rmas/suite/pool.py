@@ -1,8 +1,10 @@
 """What is finished of a suite, by method and task, with its costs; and how two methods differ over tasks.
 
 A trained method has several seeds: a question's result is then its mean over those that are finished, and errors are
-over questions; how far apart its trainings lie is told beside them. The mean over tasks counts every task alike; its
-error is that of independent tasks, and its p is from the paired differences (two-sided, by their signs).
+over questions; how far apart its trainings lie is told beside them. Two trained methods are compared on the seeds that
+both have finished, so that neither has more luck of training averaged away than the other. The mean over tasks counts
+every task alike; its error is that of independent tasks, and its p is from the paired differences (two-sided, by their
+signs).
 """
 
 import json
@@ -27,14 +29,34 @@ COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_st
 _EXACT = 18  # differing questions for which all signs are tried
 _TRAINING = ("parameters", "examples", "tflop", "seconds")
 
+Answers = Mapping[str, Sequence[float]]  # by question, the results of its samples
+
 
 class Pooled(NamedTuple):
-    """A method on a task: its results by question, one a seed, and by seed its share of right answers, run and cell."""
+    """A method on a task: by seed its answers, run and cell."""
 
-    results: Mapping[str, Sequence[float]]
-    shares: Sequence[float]
+    answers: Sequence[Answers]
     runs: Sequence[Run]
     cells: Sequence[Cell]
+
+    @property
+    def results(self) -> Answers:
+        return self.of(self.seeds)
+
+    @property
+    def shares(self) -> list[float]:
+        """By seed, the share of right answers."""
+        return [estimate(list(each.values())).mean for each in self.answers]
+
+    @property
+    def seeds(self) -> set[int | None]:
+        """Those of its cells; None is that of what is not trained."""
+        return {cell.seed for cell in self.cells}
+
+    def of(self, seeds: Collection[int | None]) -> Answers:
+        """By question, the results of all samples of `seeds`."""
+        told = [each for each, cell in zip(self.answers, self.cells, strict=True) if cell.seed in seeds]
+        return {name: [x for each in told for x in each[name]] for name in told[0]}
 
 
 Found = Mapping[tuple[str, str], Pooled]
@@ -72,14 +94,11 @@ def _pooled(group: Sequence[Cell], out: Path) -> Pooled | None:
             _log.warning("left out of the tables: %s", problem)
     if not finished:
         return None
-    told = [_voted(run) if cell.is_majority else run.results for cell, run in finished]
-    results = {name: [x for each in told for x in each[name]] for name in told[0]}
-    shares = [estimate(list(each.values())).mean for each in told]
     cells, runs = zip(*finished, strict=True)
-    return Pooled(results, shares, runs, cells)
+    return Pooled([_voted(run) if cell.is_majority else run.results for cell, run in finished], runs, cells)
 
 
-def _voted(run: Run) -> Mapping[str, Sequence[float]]:
+def _voted(run: Run) -> Answers:
     """Whether the majority of each question's samples is right."""
     return {name: [float(bool(majority(group)))] for name, group in run.groups.items()}
 
@@ -87,18 +106,26 @@ def _voted(run: Run) -> Mapping[str, Sequence[float]]:
 def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
     """Their results on the questions that both were asked: the first ones, where one has a smaller limit.
 
+    On the seeds that both have finished; where there are none, as with one that is not trained, on all that each has.
     None where one of them is missing. Raises ConfigError where neither has all questions of the other.
     """
     mine, theirs = found.get((method, task)), found.get((other, task))
     if mine is None or theirs is None:
         return None
-    both = mine.results.keys() & theirs.results.keys()
-    if len(both) < min(len(mine.results), len(theirs.results)):
-        return pair(mine.results, theirs.results, names=(method, other))  # which says what is lacking
-    return pair(_only(mine.results, both), _only(theirs.results, both), names=(method, other))
+    seeds = seeds_of(mine, theirs)
+    own, others = mine.of(seeds), theirs.of(seeds)
+    both = own.keys() & others.keys()
+    if len(both) < min(len(own), len(others)):
+        return pair(own, others, names=(method, other))  # which says what is lacking
+    return pair(_only(own, both), _only(others, both), names=(method, other))
 
 
-def _only(results: Mapping[str, Sequence[float]], names: Collection[str]) -> dict[str, Sequence[float]]:
+def seeds_of(mine: Pooled, theirs: Pooled) -> set[int | None]:
+    """The seeds on which two methods are compared: those that both have; where there are none, those of either."""
+    return mine.seeds & theirs.seeds or mine.seeds | theirs.seeds
+
+
+def _only(results: Answers, names: Collection[str]) -> Answers:
     return {name: found for name, found in results.items() if name in names}
 
 
