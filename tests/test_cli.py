@@ -1,5 +1,6 @@
 """The command line as a whole: help, version, and how it ends."""
 
+import platform
 import re
 import subprocess
 import sys
@@ -48,6 +49,24 @@ def test_the_package_runs_as_a_module() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("rmas: unknown system or pattern 'nonesuch' (have ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have no such limit")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    """A freed block of 20 MiB raises glibc's own limit: blocks of 5 MiB then come from its heap, which keeps them."""
+    script = (
+        "import ctypes\nfrom rmas import cli\n"
+        "libc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\nlibc.malloc.argtypes = [ctypes.c_size_t]\n"
+        "libc.free.argtypes = [ctypes.c_void_p]\n"
+        "class Info(ctypes.Structure):\n"
+        "    _fields_ = [(name, ctypes.c_int) for name in ('arena', 'free', 'fast', 'mapped', *'abcdef')]\n"
+        "libc.mallinfo.restype = Info\n"
+        "def is_mapped():\n"
+        "    before = libc.mallinfo().mapped\n    libc.malloc(5 << 20)\n    return libc.mallinfo().mapped > before\n"
+        "libc.free(libc.malloc(20 << 20))\nassert not is_mapped()\ncli._give_back_freed_memory()\nassert is_mapped()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("verb", _VERBS)

@@ -1,5 +1,6 @@
 """Speaking: sampling, stop strings, streaming, and rows that share a batch without touching each other."""
 
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -274,6 +275,24 @@ def test_a_batch_ends_when_its_last_row_does() -> None:
     rows = spoken(model, Sampling(max_new_tokens=12))
     assert [(len(row.ids), row.finish, row.text) for row in rows] == [(1, "eos", "")] * 4
     assert model.reads == [(4, 9)]
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_what_was_read_is_let_go_as_a_text_grows(samples: int) -> None:
+    """The keys and values of the prompt would else stay beside those that grow out of them."""
+    sampling = Sampling(max_new_tokens=12, samples=samples, temperature=1.0)
+    generators = [torch.Generator().manual_seed(i) for i in range(4 * samples)]
+    model = CountingBackbone(LLAMA, eos_ids=NO_EOS)
+    with torch.inference_mode():
+        read = start(model)
+        held = weakref.ref(read.state)
+        columns = speak(model, read, sampling, generators)
+        del read
+        next(columns)
+        next(columns)
+        assert held() is None
+        *_, rows = columns
+    assert [len(row.ids) for row in rows] == [12] * 4 * samples
 
 
 def test_the_head_is_read_at_one_position_a_token() -> None:

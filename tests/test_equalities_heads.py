@@ -1,5 +1,6 @@
 """A forked head state equals the same prompt computed whole, and is read only once."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -65,6 +66,19 @@ def test_a_shared_head_is_read_once_a_run() -> None:
             read(agent, prompts, {}, heads=heads)
     head, body = len(prompts[0].head), prompts[0].num_tokens - len(prompts[0].head)
     assert counting.reads == [(1, head), (1, body), (1, body), (1, body)]
+
+
+def test_heads_are_forgotten_after_their_last_turn() -> None:
+    system = pair("llama")
+    agent = system.agents["reflector"]
+    prompts = [system.render("reflector", q, frozenset()) for q in QUESTIONS]
+    heads = Heads(turns=2)
+    with torch.inference_mode():
+        held = weakref.ref(heads.state(agent, prompts, {}))
+        assert held() is not None, "there is a turn to come"
+        assert heads.state(agent, prompts, {}) is not None
+        assert held() is None
+        assert_close(read(agent, prompts, {}, heads=heads).h_BD, read(agent, prompts, {}).h_BD, tolerance("llama"))
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,11 @@ class GrowingLayer(DynamicLayer):
         self.values = room.values[..., :end, :]
         return self.keys, self.values
 
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Its own rows, copied; the room that it leaves is not held any longer."""
+        super().reorder_cache(beam_idx)
+        self._room = self._shown = None
+
 
 def new_cache(config: Any) -> DynamicCache:
     """An empty cache as the family has it, its layers of full attention with room."""

@@ -44,7 +44,7 @@ class CachedState:
         return cache
 
     def repeat(self, times: int) -> "CachedState":
-        if not self.length:
+        if not self.length or times == 1:
             return self
         return self.select([row for row in range(self.batch) for _ in range(times)])
 
@@ -93,7 +93,7 @@ class RecomputeState:
     mask_BP: Tensor | None = None
 
     def repeat(self, times: int) -> "RecomputeState":
-        if self.x_BPD is None:
+        if self.x_BPD is None or times == 1:
             return self
         return self.select([row for row in range(len(self.x_BPD)) for _ in range(times)])
 

@@ -1,8 +1,10 @@
 """The command line: `rmas VERB SUBJECT`. Each verb is a thin skin over the library and imports it when it runs."""
 
+import ctypes
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -21,6 +23,8 @@ from rmas.cli.push import push
 from rmas.cli.report import report
 from rmas.cli.show import show
 from rmas.cli.train import train
+
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
 app = typer.Typer(
     name="rmas",
@@ -62,7 +66,19 @@ def main() -> None:
     """Run the command line on sys.argv. Always leaves with SystemExit: 0, 2 for what the caller can put right, 130."""
     # torch's threads spin while they wait, and on a core that something else uses a step then takes ten times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    _give_back_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a model may write what this terminal cannot show
     app(prog_name="rmas")
+
+
+def _give_back_freed_memory() -> None:
+    """Have glibc give every freed block of 4 MiB and more back to the system.
+
+    By itself it keeps blocks of up to 32 MiB for later, and keys and values of unequal lengths then leave gaps that
+    nothing fits into: gigabytes of them, where agents write long texts in turn. Does nothing where there is no glibc.
+    """
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        with suppress(AttributeError, OSError, TypeError):
+            ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 4 << 20)

@@ -168,10 +168,12 @@ class TextChannel:
         return self.sampling.max_new_tokens
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        start = read(agent, prompts, inbox, heads=heads)
         generators = [self.sampling.generators(salt, str(prompt.head))[0] for prompt in prompts]
-        *_, rows = speak(agent.backbone, start, self.sampling, generators, tools=agent.tools)
-        read_in = tuple(length + row.result_tokens for length, row in zip(start.lengths, rows, strict=True))
+        start = read(agent, prompts, inbox, heads=heads)
+        lengths, columns = start.lengths, speak(agent.backbone, start, self.sampling, generators, tools=agent.tools)
+        del start  # which would hold what was read until all is written
+        *_, rows = columns
+        read_in = tuple(length + row.result_tokens for length, row in zip(lengths, rows, strict=True))
         calls = tuple(tuple(row.calls) for row in rows)
         return Thought(rows, read_in, 0, tuple(len(row.ids) for row in rows), salt, calls=calls)
 

@@ -70,18 +70,21 @@ def speak(
 
     `generators`: one a row, unused when greedy. Rows that have finished leave the batch, an eighth of it or
     more at a time; one that calls one of `tools` leaves it at once, and goes on with those that called as well. Its
-    text is what it wrote, results left out. Raises NumericsError where the prompt's last state is not finite, and what
-    a tool raises.
+    text is what it wrote, results left out. `start` is let go of at once; a caller who keeps it keeps the whole
+    prompt's keys and values. Raises NumericsError where the prompt's last state is not finite, and what a tool raises.
     """
     if not torch.isfinite(start.h_BD).all():
         raise NumericsError(f"{backbone.name}: the state it would speak from is not finite. Run in float32.")
     state, h_BD = start.state.repeat(sampling.samples), start.h_BD.repeat_interleave(sampling.samples, dim=0)
     rooms = [backbone.context - length - sampling.max_new_tokens for length in start.lengths]
+    del start
     rows = [Row() for _ in range(len(h_BD))]
     accounts = [Account(rooms[i // sampling.samples], row.calls) for i, row in enumerate(rows)]
     desk = None if tools is None else Desk(backbone, tools, accounts)
+    columns = _columns(backbone, h_BD, state, sampling, generators, rows, desk)
+    del h_BD, state
     try:
-        yield from _columns(backbone, h_BD, state, sampling, generators, rows, desk)
+        yield from columns
     finally:
         if desk is not None:
             desk.close()

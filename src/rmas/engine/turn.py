@@ -4,6 +4,7 @@
 (length, D) block that goes into row i's slot, so a tensor z_BMD is one and so is a list of texts' embeddings.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -49,11 +50,13 @@ class Heads:
     What the heads of a batch begin with alike is read once for all rows. A recomputing reader gets a state of its
     own kind: what follows a cache could not be recomputed. `room`: the most positions that any turn takes after
     reading its prompt; None where nobody knows, and families with a sliding window then share less. `graded`: some of
-    the models train, so that heads have a gradient of their own.
+    the models train, so that heads have a gradient of their own. `turns`: how many times each role is asked for them;
+    they are forgotten then, which saves their memory while the others speak. None where nobody knows.
     """
 
-    def __init__(self, room: int | None = None, *, graded: bool = False) -> None:
-        self._room, self._graded = room, graded
+    def __init__(self, room: int | None = None, *, graded: bool = False, turns: int | None = None) -> None:
+        self._room, self._graded, self._turns = room, graded, turns
+        self._asked: Counter[tuple[str, bool]] = Counter()
         self._states: dict[tuple[str, bool], tuple[State, bool]] = {}
 
     def state(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, cached: bool = True) -> State | None:
@@ -61,15 +64,21 @@ class Heads:
         that the family minds."""
         if not all(prompt.head for prompt in prompts):
             return None
-        cached = _may_cache(agent.backbone, cached)
+        key = (agent.role, _may_cache(agent.backbone, cached))
+        found = self._found(key, agent, prompts, inbox)
+        self._asked[key] += 1
+        if self._asked[key] == self._turns:
+            self._states.pop(key, None)
+        return found
+
+    def _found(self, key: tuple[str, bool], agent: Agent, prompts: Sequence[Prompt], inbox: Inbox) -> State | None:
         bodies = [_body_length(prompt, inbox, row) for row, prompt in enumerate(prompts)]
         may_gap = self._may_gap(agent.backbone, max(len(prompt.head) for prompt in prompts) + max(bodies))
         if len(set(bodies)) > 1 and not may_gap:
             return None
-        key = (agent.role, cached)
         if key not in self._states:
             with torch.set_grad_enabled(self._graded and torch.is_grad_enabled()):
-                self._states[key] = self._read(agent.backbone, [prompt.head for prompt in prompts], cached, may_gap)
+                self._states[key] = self._read(agent.backbone, [prompt.head for prompt in prompts], key[1], may_gap)
         state, has_gap = self._states[key]
         return None if has_gap and not may_gap else state
 
@@ -129,7 +138,7 @@ def read(
         state = agent.backbone.start(cached=_may_cache(agent.backbone, cached))
     x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)
     h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
-    return Read(h_BLD[:, -1], state, lengths)
+    return Read(h_BLD[:, -1].clone(), state, lengths)  # a view would hold all states of the prompt
 
 
 def recomputed(

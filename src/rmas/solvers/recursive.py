@@ -97,7 +97,8 @@ class RecursiveSolver:
             return finish_turn(last, self.sampling, self.notes)
 
         results = max((box.config.tokens for box in self._tools.values()), default=0)
-        heads = Heads(room=max(self.channel.message_length, self.sampling.max_new_tokens) + results)
+        room = max(self.channel.message_length, self.sampling.max_new_tokens) + results
+        heads = Heads(room, turns=self.rounds)
         columns = run(self._runs, questions, rounds=self.rounds, channel=self.channel, speak=finish, heads=heads)
         for rows, answers in columns:
             yield rows, None if answers is None else self._retried(answers, questions)
@@ -137,8 +138,10 @@ def finish_turn(
     began = time.perf_counter()
     start = last.read() if start is None else start
     generators = [g for question in last.questions for g in sampling.generators(question.text)]
+    lengths, columns = start.lengths, speak(last.agent.backbone, start, sampling, generators, tools=last.agent.tools)
+    del start  # which would hold what was read until all is written
     rows: list[Row] = []
-    for rows in speak(last.agent.backbone, start, sampling, generators, tools=last.agent.tools):
+    for rows in columns:
         yield rows, None
     per_question = [rows[i : i + sampling.samples] for i in range(0, len(rows), sampling.samples)]
     written = [tuple(len(row.ids) for row in group) for group in per_question]
@@ -147,8 +150,7 @@ def finish_turn(
         for group in per_question
     ]
     read = [
-        length + sum(row.result_tokens for row in group)
-        for length, group in zip(start.lengths, per_question, strict=True)
+        length + sum(row.result_tokens for row in group) for length, group in zip(lengths, per_question, strict=True)
     ]
     last.log.add(
         round=last.round,
