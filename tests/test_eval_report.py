@@ -101,6 +101,15 @@ def test_the_reference_is_the_run_that_was_named(tmp_path: Path) -> None:
     assert "p" not in second
 
 
+def test_more_lines_than_can_be_told_apart_are_not_drawn(tmp_path: Path) -> None:
+    folders = [finished(tmp_path, f"t{i}", 10, rounds=1 + i % 2, temperature=0.1 * i) for i in range(13)]
+    kept = {file.name for file in report(folders[:12], tmp_path / "twelve")}
+    assert "sums_accuracy_by_rounds.png" in kept
+    assert kept - {file.name for file in report(folders, tmp_path / "out")} == {
+        name for name in kept if name.endswith(".png")
+    }
+
+
 def test_tables_come_in_three_formats_and_pictures_where_a_setting_varies(tmp_path: Path) -> None:
     folders = [finished(tmp_path, f"r{r}", 10 * r, rounds=r) for r in (1, 2, 3)]
     files = report(folders, tmp_path / "out")

@@ -24,6 +24,7 @@ from rmas.eval.summary import PASSES
 from rmas.eval.tables import Column, make_table, write_table
 from rmas.eval.task import find_task, load_samples
 
+_MOST_LINES = 12  # of a picture: two of each colour
 _MOST_EMBEDDED = 500  # questions; the dots of more cover each other
 _TITLES = {key: trait.title for key, trait in TRAITS.items()} | {key: symbol for key, (_, symbol) in SETTINGS.items()}
 
@@ -159,6 +160,9 @@ def _stem(task: str) -> str:
 
 
 def _pictures(stem: str, rows: Sequence[Mapping[str, Any]], out: Path, against: str) -> list[Path]:
+    """None where there are more lines than anybody could tell apart."""
+    if len({row["name"] for row in rows}) > _MOST_LINES:
+        return []
     unparsed, truncated = (f"{100 * max(row[key] for row in rows):.1f} %" for key in ("unparsed", "truncated"))
     note = (
         f"n = {rows[0]['questions']:,}. Bars: 95 % intervals. Unparsed: up to {unparsed}. Cut off: up to {truncated}."
