@@ -20,7 +20,9 @@ from rmas.suite.config import Cell, load_suite
 from rmas.suite.layout import dots_of, grid_of, grid_table
 from rmas.suite.overview import write_overview
 from rmas.suite.pool import Gap, Pooled, gap, sign_p
+from rmas.suite.training import Training
 from rmas.suite.verdicts import budget_table, statements_table, unequal, verdict
+from rmas.train.config import OuterConfig
 from suite_zoo import LESSONS, SOLVER, TASKS, adders, run, suite_of
 
 ASKED = """
@@ -81,10 +83,14 @@ def pooled(*results: float) -> Pooled:
     return trained({None: results})
 
 
-def trained(answers: Mapping[int | None, Sequence[float]]) -> Pooled:
-    """By seed, one result a question."""
+def trained(answers: Mapping[int | None, Sequence[float]], label: str = "") -> Pooled:
+    """By seed, one result a question, behind the trainings of `label`."""
     told = [{str(i): [x] for i, x in enumerate(results)} for results in answers.values()]
-    cells = [Cell("m", "m", seed, "t", EvalConfig(task="gsm8k"), None) for seed in answers]
+    config, cells = EvalConfig(task="gsm8k"), []
+    for seed in answers:
+        folder = Path(f"trained/{label}-seed{seed}")
+        training = None if seed is None else Training(label, "outer", "tiny", OuterConfig(data="-"), folder)
+        cells.append(Cell("m", "m", seed, "t", config, training))
     return Pooled(told, [], cells)
 
 
@@ -189,11 +195,11 @@ def test_a_gap_counts_tasks_alike_whatever_their_size() -> None:
     assert gap(found, "a", "b", ["x", "z"]) is None
 
 
-def test_trained_methods_are_compared_on_the_seeds_that_both_have() -> None:
+def test_a_training_is_compared_with_itself_and_others_with_all_there_are() -> None:
     found = {
-        ("twice", "x"): trained({0: [1, 1, 1, 0], 1: [0, 0, 0, 0]}),
-        ("first", "x"): trained({0: [1, 1, 0, 0]}),
-        ("second", "x"): trained({1: [1, 1, 1, 0]}),
+        ("twice", "x"): trained({0: [1, 1, 1, 0], 1: [0, 0, 0, 0]}, "links"),
+        ("control", "x"): trained({0: [1, 1, 0, 0]}, "links"),
+        ("other", "x"): trained({0: [1, 1, 0, 0]}, "another"),
         ("plain", "x"): pooled(1, 0, 0, 0),
     }
 
@@ -202,10 +208,10 @@ def test_trained_methods_are_compared_on_the_seeds_that_both_have() -> None:
         assert difference is not None
         return difference.mean
 
-    assert above("twice", "first") == above("first", "plain") == 0.25
-    assert above("twice", "second") == -above("second", "twice") == -0.75
-    assert above("twice", "plain") == 0.375 - 0.25  # what is not trained stands beside all trainings
-    assert above("first", "second") == -0.25  # no seed in common: each with all that it has
+    assert above("twice", "control") == 0.25
+    assert above("control", "twice") == -0.25
+    assert above("twice", "other") == 0.375 - 0.5
+    assert above("twice", "plain") == 0.375 - 0.25
     assert found["twice", "x"].shares == [0.75, 0.0]
 
 

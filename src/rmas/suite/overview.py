@@ -134,8 +134,8 @@ def _accuracy_columns(suite: Suite, known: set[str]) -> Iterator[Column]:
 def _notes(suite: Suite) -> Iterator[str]:
     yield (
         f"Compared with {suite.reference}, question by question. ±: standard error over questions; with several "
-        "seeds a question's result is its mean over those that are finished. p: permutation test on the seeds that "
-        "both have, Holm-adjusted within a task."
+        "seeds a question's result is its mean over those that are finished. p: permutation test, Holm-adjusted within "
+        "a task; methods that share a training are compared on the seeds that both have."
     )
     yield (
         "The mean counts every task alike; its p is two-sided, from the signs of the paired differences, not adjusted."

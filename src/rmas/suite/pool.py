@@ -1,10 +1,10 @@
 """What is finished of a suite, by method and task, with its costs; and how two methods differ over tasks.
 
 A trained method has several seeds: a question's result is then its mean over those that are finished, and errors are
-over questions; how far apart its trainings lie is told beside them. Two trained methods are compared on the seeds that
-both have finished, so that neither has more luck of training averaged away than the other. The mean over tasks counts
-every task alike; its error is that of independent tasks, and its p is from the paired differences (two-sided, by their
-signs).
+over questions; how far apart its trainings lie is told beside them. Methods that share a training, as a control does,
+are compared on the seeds that both have: a training with itself. Others are compared with all that each has, since
+every training is a draw of its own. The mean over tasks counts every task alike; its error is that of independent
+tasks, and its p is from the paired differences (two-sided, by their signs).
 """
 
 import json
@@ -52,6 +52,12 @@ class Pooled(NamedTuple):
     def seeds(self) -> set[int | None]:
         """Those of its cells; None is that of what is not trained."""
         return {cell.seed for cell in self.cells}
+
+    @property
+    def trainings(self) -> set[Path]:
+        """The folders of all trainings that its cells stand on."""
+        trainings = [cell.training for cell in self.cells if cell.training is not None]
+        return {one.folder for training in trainings for one in training.lineage}
 
     def of(self, seeds: Collection[int | None]) -> Answers:
         """By question, the results of all samples of `seeds`."""
@@ -106,7 +112,6 @@ def _voted(run: Run) -> Answers:
 def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
     """Their results on the questions that both were asked: the first ones, where one has a smaller limit.
 
-    On the seeds that both have finished; where there are none, as with one that is not trained, on all that each has.
     None where one of them is missing. Raises ConfigError where neither has all questions of the other.
     """
     mine, theirs = found.get((method, task)), found.get((other, task))
@@ -121,8 +126,8 @@ def pairs_of(found: Found, method: str, other: str, task: str) -> Pairs | None:
 
 
 def seeds_of(mine: Pooled, theirs: Pooled) -> set[int | None]:
-    """The seeds on which two methods are compared: those that both have; where there are none, those of either."""
-    return mine.seeds & theirs.seeds or mine.seeds | theirs.seeds
+    """The seeds on which two methods are compared: those that both have where they share trainings, else all."""
+    return mine.seeds & theirs.seeds if mine.trainings & theirs.trainings else mine.seeds | theirs.seeds
 
 
 def _only(results: Answers, names: Collection[str]) -> Answers:

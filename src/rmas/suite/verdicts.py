@@ -6,10 +6,10 @@ from statistics import NormalDist
 from typing import Any
 
 from rmas.eval.paired import holm
-from rmas.eval.tables import Column, Table, make_table, span_text
+from rmas.eval.tables import Column, Table, make_table
 from rmas.suite.asked import BUDGETS
 from rmas.suite.config import Suite
-from rmas.suite.pool import Costs, Found, gap, seeds_of
+from rmas.suite.pool import Costs, Found, gap
 
 HOLDS, FAILS, UNKNOWN, MISSING = "holds", "does not hold", "cannot be told at this n", "not measured"
 _ALPHA, _POWER = 0.05, 0.8
@@ -28,9 +28,6 @@ def statements_table(suite: Suite, found: Found) -> Table | None:
             row["least"] = _least(difference.error)
             both = (statement.better, statement.worse)
             row["n"] = sum(min(len(found[method, task].results) for method in both) for task in tasks)
-            row["seeds"] = span_text(
-                len(seeds_of(*(found[method, task] for method in both)) - {None}) or 1 for task in tasks
-            )
         rows.append(row)
     if not rows:
         return None
@@ -49,7 +46,6 @@ def statements_table(suite: Suite, found: Found) -> Table | None:
     if told:
         columns += [
             Column(key="n", title="n", kind="count"),
-            Column(key="seeds", title="seeds", kind="text"),
             Column(key="gap", title="difference, points", kind="percent", error="gap_error", is_signed=True),
             Column(key="p", title="p", kind="p"),
             Column(key="p_unadjusted"),
@@ -122,9 +118,9 @@ def _least(error: float) -> float:
 
 
 _STATEMENTS_NOTE = (
-    "Difference: on the mean of the tasks, paired by question, over the seeds that both have; p two-sided, "
-    f"Holm-adjusted over the statements. {HOLDS}, {FAILS}: p < {_ALPHA:g}, in favour or against. Would be seen from: "
-    f"with {_POWER:.0%} power, before adjusting."
+    "Difference: on the mean of the tasks, paired by question, over all seeds that are finished, or, of methods that "
+    f"share a training, those that both have; p two-sided, Holm-adjusted over the statements. {HOLDS}, {FAILS}: p < "
+    f"{_ALPHA:g}, in favour or against. Would be seen from: with {_POWER:.0%} power, before adjusting."
 )
 _BUDGET_NOTE = (
     "Figures are means over seeds and the tasks that both have. Training TFLOP: matrix products, forward, "
