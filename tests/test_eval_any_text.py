@@ -197,6 +197,6 @@ def test_long_texts_take_time_in_proportion(format: Format, monkeypatch: pytest.
         start = time.process_time()
         grade(text, Target(answers=("77",), options=("one", "two")), format)
         seconds = time.process_time() - start
-        if seconds > 0.5:  # most take a few milliseconds; what grows with the square of the length takes minutes
+        if seconds > 10:  # all take less than a second; what grows with the square of the length takes minutes
             slow.append((text[:20], seconds))
     assert slow == []
