@@ -17,6 +17,11 @@ from rmas.cli.screen import size, table
 _VERBS = ("ask", "show", "demo", "doctor", "fetch", "train inner", "train outer")
 
 
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python of its own."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
 def test_help_loads_no_heavy_package() -> None:
     script = (
         "import sys\nsys.argv = ['rmas', '--help']\n"
@@ -25,7 +30,7 @@ def test_help_loads_no_heavy_package() -> None:
         "loaded = {'torch', 'transformers', 'rich', 'numpy', 'tokenizers'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = python("-c", script)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(verb.split()[0] in done.stdout for verb in _VERBS)
 
@@ -37,15 +42,13 @@ def test_a_wrong_setting_is_refused_before_torch_loads() -> None:
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 2, end.code\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = python("-c", script)
     assert done.stderr == "rmas: rounds is 0, expected 1 or more.\n"
     assert done.returncode == 0
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "rmas", "show", "nonesuch"], capture_output=True, text=True, check=False
-    )
+    done = python("-m", "rmas", "show", "nonesuch")
     assert done.returncode == 2
     assert done.stderr.startswith("rmas: unknown system or pattern 'nonesuch' (have ")
     assert done.stderr.count("\n") == 1
@@ -65,7 +68,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         "    before = libc.mallinfo().mapped\n    libc.malloc(5 << 20)\n    return libc.mallinfo().mapped > before\n"
         "libc.free(libc.malloc(20 << 20))\nassert not is_mapped()\ncli._give_back_freed_memory()\nassert is_mapped()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = python("-c", script)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -569,4 +569,4 @@ def test_programs_are_found_in_any_text_in_proportion(wanted: re.Pattern[str] | 
     for piece in (*_CODE_PIECES, "input ", "async def ", "def f(", "`", "x", "x = 1\n", "x: ```py", "x```", "> ``"):
         start = time.process_time()
         find_program((piece + "\n") * 10_000 + piece * 10_000, wanted)
-        assert time.process_time() - start < 10  # what grows with the square of the length takes minutes
+        assert time.process_time() - start < 0.5

@@ -81,10 +81,11 @@ def test_plain_answers_never_reach_the_prover(gold: str, given: str) -> None:
     equal(gold, given, prover=_Silent())  # type: ignore[arg-type]
 
 
-def test_plain_numbers_are_graded_without_the_prover(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rmas.eval.maths.shared_prover", _Silent)
+def test_plain_numbers_take_microseconds() -> None:
+    start = time.process_time()
     for number in range(2000):
         grade(rf"So the sum is \boxed{{{number}}}.", Target(answers=("1000",)), "math")
+    assert time.process_time() - start < 1  # 0.5 ms each, on a busy machine; about 20 µs on a quiet one
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def test_a_monster_is_wrong_within_the_limit(text: str, prover: Prover) -> None:
     start = time.process_time()
     found = equal(r"\sqrt{2}+1", text, prover=prover)
     assert not found.is_equal
-    assert time.process_time() - start < 10  # of this process, which does not work; the other has a clock of its own
+    assert time.process_time() - start < 0.5  # of this process; the other one is stopped by its own clock
 
 
 def test_after_a_monster_the_prover_proves_again() -> None:
@@ -131,7 +132,7 @@ def test_all_pieces_of_an_answer_share_one_limit(prover: Prover) -> None:
     gold, given = (",".join([part] * 40) for part in (r"\sqrt{2}+x", MONSTERS[0]))
     start = time.process_time()
     assert "not settled within 0.5 s" in equal(gold, given, prover=prover).detail
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 0.5
 
 
 def test_threads_may_compare_at_once() -> None:

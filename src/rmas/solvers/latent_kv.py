@@ -81,7 +81,9 @@ class LatentKVSolver:
                     last = LastTurn(
                         agent=agent, questions=questions, prompts=prompts, inbox={}, heads=None, round=number, log=log
                     )
-                    *_, (_, answers) = finish_turn(last, self.sampling, system.notes, start=start)
+                    columns = finish_turn(last, self.sampling, system.notes, start=start)
+                    del start, state  # which would hold what was read until all is written
+                    *_, (_, answers) = columns
                     return answers or []
                 state = _think(agent, start, self.latent_steps)
                 log.add(
@@ -99,7 +101,7 @@ def _read(agent: Agent, prompts: Sequence[Prompt], state: State) -> Read:
     """Whole prompts, behind what `state` has read."""
     x_BLD, mask_BL = splice(agent.backbone, [[prompt.head, *prompt.body] for prompt in prompts], {})
     h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
-    return Read(h_BLD[:, -1], state, num_positions(prompts, {}))
+    return Read(h_BLD[:, -1].clone(), state, num_positions(prompts, {}))
 
 
 def _think(agent: Agent, start: Read, latent_steps: int) -> State:
