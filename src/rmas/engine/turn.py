@@ -122,9 +122,19 @@ def _common_length(heads: Sequence[tuple[int, ...]]) -> int:
 
 
 def read(
-    agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, *, heads: Heads | None = None, cached: bool = True
+    agent: Agent,
+    prompts: Sequence[Prompt],
+    inbox: Inbox,
+    *,
+    heads: Heads | None = None,
+    behind: State | None = None,
+    cached: bool = True,
 ) -> Read:
-    """Read each prompt with its inbox, from the shared heads where they are given. Leaves the heads as they were."""
+    """Read each prompt with its inbox, from the shared heads where they are given. Leaves the heads as they were.
+
+    `behind`: what was read before it, instead of heads; the lengths are the prompts' own. Raises QuestionError for
+    prompts that are longer than the model's context.
+    """
     lengths = num_positions(prompts, inbox)
     if (excess := max(lengths) - agent.backbone.context) > 0:  # a text message can take more tokens here than there
         raise QuestionError(
@@ -135,7 +145,7 @@ def read(
     state = None if heads is None else heads.state(agent, prompts, inbox, cached=cached)
     if state is None:
         bodies = [[prompt.head, *body] for prompt, body in zip(prompts, bodies, strict=True)]
-        state = agent.backbone.start(cached=_may_cache(agent.backbone, cached))
+        state = agent.backbone.start(cached=_may_cache(agent.backbone, cached)) if behind is None else behind
     x_BLD, mask_BL = splice(agent.backbone, bodies, inbox)
     h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
     return Read(h_BLD[:, -1].clone(), state, lengths)  # a view would hold all states of the prompt

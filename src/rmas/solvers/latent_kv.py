@@ -14,8 +14,7 @@ from typing import final
 import torch
 
 from rmas.backbone import State
-from rmas.conversation import Prompt
-from rmas.engine import Agent, LastTurn, Log, Read, check_finite, num_positions, splice
+from rmas.engine import Agent, LastTurn, Log, Read, check_finite, read
 from rmas.errors import ConfigError, QuestionError
 from rmas.prompt import Question
 from rmas.settings import RunConfig, Sampling
@@ -76,7 +75,7 @@ class LatentKVSolver:
             for role in pattern.roles:
                 agent, began = system.agents[role], time.perf_counter()
                 prompts = [system.render(role, question, frozenset()) for question in questions]
-                start = _read(agent, prompts, state)
+                start = read(agent, prompts, {}, behind=state)
                 if number == self.rounds and role == pattern.answerer:
                     last = LastTurn(
                         agent=agent, questions=questions, prompts=prompts, inbox={}, heads=None, round=number, log=log
@@ -95,13 +94,6 @@ class LatentKVSolver:
                     tokens=[(length, 0) for length in start.lengths],
                 )
         raise AssertionError("a validated pattern always reaches its answerer")
-
-
-def _read(agent: Agent, prompts: Sequence[Prompt], state: State) -> Read:
-    """Whole prompts, behind what `state` has read."""
-    x_BLD, mask_BL = splice(agent.backbone, [[prompt.head, *prompt.body] for prompt in prompts], {})
-    h_BLD, state = agent.backbone.extend(state, x_BLD, mask_BL)
-    return Read(h_BLD[:, -1].clone(), state, num_positions(prompts, {}))
 
 
 def _think(agent: Agent, start: Read, latent_steps: int) -> State:
