@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from rmas.train.objective import (
     chunked_nll,
     forced_channel,
     outer_loss,
+    unroll,
     weigh,
 )
 from train_zoo import EXAMPLES, gradients, same_tensors, trainer_of
@@ -454,3 +456,47 @@ def test_the_room_of_a_run_counts_the_longest_answer_of_any_round(monkeypatch: p
     with torch.no_grad():
         outer_loss(tiny_system("deliberation", ["llama"]), [example], rounds=2, channel=LatentChannel(latent_steps=2))
     assert rooms == [len("a long answer") + 1]
+
+
+@dataclass(frozen=True)
+class Told(Counted):
+    """What crosses a round is what was written down, whatever is thought."""
+
+    crossing: Mapping[Edge, list[Tensor]]
+
+    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
+        link = self.system.link(edge)
+        return link if self.pattern.is_forward(edge) else lambda _: link(self.crossing[edge].pop(0))
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("pattern", LOOPS)
+def test_with_rounds_apart_what_crosses_a_round_is_a_given(pattern: str, memory: Memory, checkpointed: bool) -> None:
+    """The slow twin is told, round by round, what a run without gradients had written."""
+    system = tiny_system(pattern, ["llama"])
+    system.spec = replace(system.spec, memory=memory)
+    channel = LatentChannel(latent_steps=2, checkpointed=checkpointed)
+    crossing = {edge: list[Tensor]() for edge in system.pattern.edges if not system.pattern.is_forward(edge)}
+
+    def kept(edge: Edge, module: torch.nn.Module, z: tuple[Tensor, ...]) -> None:
+        crossing[edge].append(z[0].detach())
+
+    hooks = [system.outer[str(edge)].register_forward_pre_hook(partial(kept, edge)) for edge in crossing]
+    apart = unroll(system, PAIR, rounds=3, channel=channel, earlier_weight=0.3, across_rounds=False)
+    for hook in hooks:
+        hook.remove()
+    weigh(apart.nll_RB, 0.3).sum().backward()
+    ours = gradients(system)
+    system.zero_grad()
+    told = Told(system, system.agents, crossing)
+    loss = weigh(outer_loss(told, PAIR, rounds=3, channel=channel, earlier_weight=0.3), 0.3).sum()
+    loss.backward()
+    assert torch.equal(loss, loss_of(system, channel, rounds=3, earlier=0.3))  # forward, nothing is another
+    assert torch.equal(loss, weigh(apart.nll_RB, 0.3).sum())
+    assert same_tensors(ours, gradients(system))
+    system.zero_grad()
+    _, through = loss_and_gradients(system, channel, rounds=3, earlier=0.3)
+    answerer = f"inner.{system.pattern.answerer}."  # whose thoughts cross a round, wherever they go
+    assert ours.keys() == {name for name in through if not name.startswith(answerer)}
+    assert not same_tensors(ours, {name: through[name] for name in ours})

@@ -151,7 +151,13 @@ class AgentTrainer:
             channel = self._heard(micro, stage, clip)
             with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=is_mixed):
                 return unroll(
-                    self.system, micro, rounds=stage.rounds, channel=channel, earlier_weight=weight, graded=True
+                    self.system,
+                    micro,
+                    rounds=stage.rounds,
+                    channel=channel,
+                    earlier_weight=weight,
+                    graded=True,
+                    across_rounds=self.config.across_rounds,
                 )
 
         done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)

@@ -147,6 +147,7 @@ class OuterConfig(LoopConfig):
     earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
     train_inner: bool = False
     constants: str | None = None  # a bundle whose learned constants these start from
+    across_rounds: bool = True  # gradients pass from a round to the ones before it
     clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
     checkpointed: bool = True
     keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
@@ -199,6 +200,7 @@ class AgentConfig(LoopConfig):
     shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
     earlier_weight: float = 0.0  # of each earlier round's loss, behind latents; 0: the last round only, 1: all equal
+    across_rounds: bool = True  # gradients pass from a round to the ones before it
     clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
     by_length: bool = True  # batches of like length

@@ -39,6 +39,7 @@ from rmas.engine import (
 from rmas.errors import ConfigError, QuestionError
 from rmas.precision import widened
 from rmas.system import System
+from rmas.train.apart import RoundsApart
 from rmas.train.config import AgentConfig, LoopConfig, OuterConfig
 from rmas.train.data import Example
 from rmas.train.run import StepResult
@@ -90,10 +91,12 @@ def unroll(
     earlier_weight: float = 0.0,
     heads: Heads | None = None,
     graded: bool = False,
+    across_rounds: bool = True,
 ) -> Unrolled:
     """`outer_loss`, with what it took. `heads`: of the same examples, from an earlier run.
 
-    `graded`: what prompts begin with has a gradient too, for models that train.
+    `graded`: what prompts begin with has a gradient too, for models that train. `across_rounds=False`: none passes
+    from a round to the one before it.
     """
     nll: list[Tensor] = []
     positions = 0
@@ -117,7 +120,7 @@ def unroll(
 
     room = max(channel.message_length, max(len(row) for rows in ids for row in rows))
     run(
-        system,
+        system if across_rounds else RoundsApart(system),
         [example.question for example in examples],
         rounds=rounds,
         channel=channel,

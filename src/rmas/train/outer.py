@@ -199,6 +199,7 @@ class OuterTrainer:
                 channel=self._channel(objective, micro, stage, clip),
                 earlier_weight=weight,
                 heads=heads,
+                across_rounds=self.config.across_rounds,
             )
 
         done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
