@@ -218,6 +218,10 @@ def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> 
             "clip_latents is 5.0, expected above 0, beside links_lr or shared",
         ),
         ({"clip_latents": 0.0, "channel": "latent", "shared": True}, "clip_latents is 0.0, expected above 0"),
+        (
+            {"across_rounds": False, "channel": "latent"},
+            "across_rounds is False, expected true, or beside links_lr or shared latents",
+        ),
         ({"earlier_weight": 1.0}, "earlier_weight is 1.0, expected 0, or more beside channel latent"),
         ({"channel": "latent", "earlier_weight": -1.0}, "earlier_weight is -1.0, expected 0, or more"),
         ({"channel": "latent", "links_lr": 0.0}, "links_lr is 0.0, expected a number above 0"),

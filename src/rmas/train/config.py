@@ -244,6 +244,8 @@ class AgentConfig(LoopConfig):
         require(not self.curriculum or is_latent, "curriculum", list(self.curriculum), "none, or channel latent")
         fits = self.earlier_weight == 0 or (is_latent and 0 < self.earlier_weight < float("inf"))
         require(fits, "earlier_weight", self.earlier_weight, "0, or more beside channel latent")
+        expected = "true, or beside links_lr or shared latents"
+        require(self.across_rounds or self.is_graded, "across_rounds", self.across_rounds, expected)
         fits = self.clip_latents == math.inf or (self.clip_latents > 0 and self.is_graded)
         require(fits, "clip_latents", self.clip_latents, "above 0, beside links_lr or shared latents; inf: no clipping")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
