@@ -135,29 +135,42 @@ class InnerConfig(LoopConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OuterConfig(LoopConfig):
-    """The outer stage: all outer links through the unrolled rounds. `batch_size` counts questions."""
+class UnrolledConfig(LoopConfig):
+    """A stage whose steps unroll a system's rounds. `batch_size` counts questions."""
+
+    latent_steps: int | None = None  # of a latent message; None: the system's
+    curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
+    earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
+    across_rounds: bool = True  # gradients pass from a round to the ones before it
+    clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
+    checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
+    by_length: bool = True  # batches of like length; false: sources of unlike lengths meet in every batch
+    max_new_tokens: int = 32  # of a dev answer
+    dev_batch: int = 32
+    minutes: float | None = None  # stop cleanly after that much time
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_curriculum(self.curriculum)
+        for name in ("max_new_tokens", "dev_batch"):
+            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OuterConfig(UnrolledConfig):
+    """The outer stage: all outer links through the unrolled rounds."""
 
     outer: str | None = None  # the design of every outer link; None: what the system has
     objective: Objective = "rollout"
     mixed_until: float = 0.5  # fraction of the steps over which teacher forcing fades from 1 to 0
     rounds: int | None = None  # None: the system's
-    latent_steps: int | None = None  # None: the system's
-    curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step
-    earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
     train_inner: bool = False
     constants: str | None = None  # a bundle whose learned constants these start from
-    across_rounds: bool = True  # gradients pass from a round to the ones before it
-    clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
-    checkpointed: bool = True
     keep_thoughts: bool = False  # roll the first agents' thoughts out once, not in every epoch
     keep_heads: bool = False  # the same batches in every epoch; what their prompts begin with stays in memory
-    by_length: bool = True  # batches of like length; false: sources of unlike lengths meet in every batch
     target_cap: int = 80  # first states of a role target, in teacher forcing
-    max_new_tokens: int = 32  # of a dev answer
-    dev_batch: int = 32
     probes: tuple[Control, ...] = ("shuffled",)  # measured at each dev evaluation beside the real messages
-    minutes: float | None = None  # stop cleanly after that much time
 
     @property
     def trains_links(self) -> bool:
@@ -171,21 +184,18 @@ class OuterConfig(LoopConfig):
         require(0 < self.mixed_until <= 1, "mixed_until", self.mixed_until, "above 0, at most 1")
         require(self.rounds is None or self.rounds >= 1, "rounds", self.rounds, "1 or more")
         require_latent_steps(self.latent_steps)
-        _require_curriculum(self.curriculum)
         require(0 <= self.earlier_weight < float("inf"), "earlier_weight", self.earlier_weight, "0 or more")
         fits = self.clip_latents == math.inf or (self.clip_latents > 0 and self.objective != "teacher_forced")
         expected = "above 0, beside another objective than teacher_forced; inf for no clipping"
         require(fits, "clip_latents", self.clip_latents, expected)
-        for name in ("target_cap", "max_new_tokens", "dev_batch"):
-            require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        require(self.target_cap >= 1, "target_cap", self.target_cap, "1 or more")
         for probe in self.probes:
             _require_known("probe", probe, tuple(CONTROLS))
-        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AgentConfig(LoopConfig):
-    """The agent stage: a system's answerer, fine-tuned, alone or hearing its team. `batch_size` counts questions."""
+class AgentConfig(UnrolledConfig):
+    """The agent stage: a system's answerer, fine-tuned, alone or hearing its team."""
 
     lr: float = 2e-4
     method: Literal["lora", "full"] = "lora"
@@ -195,18 +205,8 @@ class AgentConfig(LoopConfig):
     rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
-    latent_steps: int | None = None  # of a latent message; None: the system's
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
     shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
-    curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
-    earlier_weight: float = 0.0  # of each earlier round's loss, behind latents; 0: the last round only, 1: all equal
-    across_rounds: bool = True  # gradients pass from a round to the ones before it
-    clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
-    checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
-    by_length: bool = True  # batches of like length
-    max_new_tokens: int = 32  # of a dev answer
-    dev_batch: int = 32
-    minutes: float | None = None  # stop cleanly after that much time
 
     @property
     def is_alone(self) -> bool:
@@ -226,7 +226,7 @@ class AgentConfig(LoopConfig):
         _require_known("method", self.method, ("lora", "full"))
         _require_known("mixed_precision", self.mixed_precision, ("none", "bfloat16"))
         _require_known("channel", self.channel, ("text", "latent"))
-        for name in ("rank", "alpha", "max_new_tokens", "dev_batch"):
+        for name in ("rank", "alpha"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
         require(self.rounds >= 0, "rounds", self.rounds, "0 (alone) or more")
         has_text = self.rounds >= 1 and self.channel == "text"
@@ -239,7 +239,6 @@ class AgentConfig(LoopConfig):
         fits = self.links_lr is None or (0 < self.links_lr < float("inf") and self.channel == "latent")
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
         require(not self.shared or self.rounds >= 1, "shared", self.shared, "false, or rounds of 1 or more")
-        _require_curriculum(self.curriculum)
         is_latent = self.channel == "latent"
         require(not self.curriculum or is_latent, "curriculum", list(self.curriculum), "none, or channel latent")
         fits = self.earlier_weight == 0 or (is_latent and 0 < self.earlier_weight < float("inf"))
@@ -248,7 +247,6 @@ class AgentConfig(LoopConfig):
         require(self.across_rounds or self.is_graded, "across_rounds", self.across_rounds, expected)
         fits = self.clip_latents == math.inf or (self.clip_latents > 0 and self.is_graded)
         require(fits, "clip_latents", self.clip_latents, "above 0, beside links_lr or shared latents; inf: no clipping")
-        require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
         if self.start is not None and self.channel == "text":
             raise ConfigError(f"start is {self.start}, but without latents no link is used. Leave it out.")
 

@@ -40,7 +40,7 @@ from rmas.errors import ConfigError, QuestionError
 from rmas.precision import widened
 from rmas.system import System
 from rmas.train.apart import RoundsApart
-from rmas.train.config import AgentConfig, LoopConfig, OuterConfig
+from rmas.train.config import LoopConfig, UnrolledConfig
 from rmas.train.data import Example
 from rmas.train.run import StepResult
 
@@ -156,7 +156,7 @@ def backward(
     return StepResult(total, tokens)
 
 
-def clip_of(config: OuterConfig | AgentConfig) -> Clip | None:
+def clip_of(config: UnrolledConfig) -> Clip | None:
     """A step's clipping of what latents pass back, or none. The loss is a mean over `batch_size` questions."""
     return None if config.clip_latents == math.inf else Clip(config.clip_latents / config.batch_size)
 
