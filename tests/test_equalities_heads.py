@@ -1,19 +1,12 @@
 """A forked head state equals the same prompt computed whole, and is read only once."""
 
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
-from rmas.conversation import Prompt
-from rmas.engine import Agent, Heads, LatentChannel, read, run
-from rmas.pattern import Edge, Pattern
-from rmas.prompt import Question
-from rmas.settings import Memory
-from rmas.system import System
+from rmas.engine import Agent, Heads, LatentChannel, StandIn, read, run
 from zoo import (
     FAMILIES,
     QUESTION,
@@ -81,34 +74,9 @@ def test_heads_are_forgotten_after_their_last_turn() -> None:
         assert_close(read(agent, prompts, {}, heads=heads).h_BD, read(agent, prompts, {}).h_BD, tolerance("llama"))
 
 
-@dataclass(frozen=True)
-class CountedSystem:
-    """A System whose every agent reads through one counting backbone."""
-
-    system: System
-    counting: CountingBackbone
-
-    @property
-    def pattern(self) -> Pattern:
-        return self.system.pattern
-
-    @property
-    def agents(self) -> dict[str, Agent]:
-        return {role: replace(agent, backbone=self.counting) for role, agent in self.system.agents.items()}
-
-    @property
-    def memory(self) -> Memory:
-        return self.system.memory
-
-    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
-        return self.system.link(edge)
-
-    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
-        return self.system.render(role, question, filled)
-
-
 def test_later_rounds_of_a_run_do_not_read_the_heads_again() -> None:
-    system = CountedSystem(pair("llama"), CountingBackbone(backbone("llama")))
+    both, counting = pair("llama"), CountingBackbone(backbone("llama"))
+    system = StandIn(both, {role: replace(agent, backbone=counting) for role, agent in both.agents.items()})
     with torch.inference_mode():
         run(system, [QUESTION], rounds=2, channel=LatentChannel(latent_steps=M), speak=greedily(1))
     first, later, reply = (
@@ -122,4 +90,4 @@ def test_later_rounds_of_a_run_do_not_read_the_heads_again() -> None:
         [later.num_tokens - len(later.head) + M, *steps],
         [reply.num_tokens - len(reply.head) + M],
     ]
-    assert [new for _, new in system.counting.reads] == [new for turn in by_hand for new in turn]
+    assert [new for _, new in counting.reads] == [new for turn in by_hand for new in turn]

@@ -1,7 +1,7 @@
 """What the links are trained for: one loss over `engine.run`, for rollouts and for teacher forcing."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -11,10 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from rmas.backbone import TINY, HFBackbone
 from rmas.backbone.tiny import _byte_tokenizer, new_backbone
-from rmas.conversation import Prompt
-from rmas.engine import Agent, Channel, ConstantChannel, Heads, LastTurn, LatentChannel, run, teacher_force
+from rmas.engine import Channel, ConstantChannel, Heads, LastTurn, LatentChannel, StandIn, run, teacher_force
 from rmas.errors import ConfigError, QuestionError
-from rmas.pattern import Edge, Pattern
+from rmas.pattern import Edge
 from rmas.prompt import Question
 from rmas.settings import MEMORIES, Memory
 from rmas.system import System
@@ -402,35 +401,13 @@ def test_a_mixed_step_has_the_gradient_of_the_objective_that_it_drew() -> None:
 # Constants
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A system whose backbones count their reads."""
-
-    system: System
-    agents: Mapping[str, Agent]
-
-    @property
-    def pattern(self) -> Pattern:
-        return self.system.pattern
-
-    @property
-    def memory(self) -> Memory:
-        return self.system.memory
-
-    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
-        return self.system.link(edge)
-
-    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
-        return self.system.render(role, question, filled)
-
-
 def test_a_constant_system_trains_its_constants_and_reads_nobody_but_the_answerer() -> None:
     system = tiny_system("sequential", ["llama"], outer="constant")
     models = {role: CountingBackbone(backbone("llama")) for role in system.pattern.roles}
     agents = {role: replace(agent, backbone=models[role]) for role, agent in system.agents.items()}
     channel = system.channel(32, checkpointed=True)
     assert channel == ConstantChannel(latent_steps=32)
-    outer_loss(Counted(system, agents), PAIR, rounds=2, channel=channel).sum().backward()
+    outer_loss(StandIn(system, agents), PAIR, rounds=2, channel=channel).sum().backward()
     assert gradients(system).keys() == {"outer.critic->solver.message_MD"}
     assert (models["planner"].reads, models["critic"].reads) == ([], [])
     assert len(models["solver"].reads) > 0
@@ -458,11 +435,12 @@ def test_the_room_of_a_run_counts_the_longest_answer_of_any_round(monkeypatch: p
     assert rooms == [len("a long answer") + 1]
 
 
-@dataclass(frozen=True)
-class Told(Counted):
+class Told(StandIn[System]):
     """What crosses a round is what was written down, whatever is thought."""
 
-    crossing: Mapping[Edge, list[Tensor]]
+    def __init__(self, system: System, crossing: Mapping[Edge, list[Tensor]]) -> None:
+        super().__init__(system)
+        self.crossing = crossing
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
         link = self.system.link(edge)
@@ -489,7 +467,7 @@ def test_with_rounds_apart_what_crosses_a_round_is_a_given(pattern: str, memory:
     weigh(apart.nll_RB, 0.3).sum().backward()
     ours = gradients(system)
     system.zero_grad()
-    told = Told(system, system.agents, crossing)
+    told = Told(system, crossing)
     loss = weigh(outer_loss(told, PAIR, rounds=3, channel=channel, earlier_weight=0.3), 0.3).sum()
     loss.backward()
     assert torch.equal(loss, loss_of(system, channel, rounds=3, earlier=0.3))  # forward, nothing is another

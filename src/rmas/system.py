@@ -19,7 +19,7 @@ from rmas.backbone import HFBackbone, copy_backbone, pick_device
 from rmas.checkpoint import digest, load_links
 from rmas.conversation import Prompt
 from rmas.designs import check_start, is_constant
-from rmas.engine import Agent, Clip, ConstantChannel, KnownThoughts, LatentChannel
+from rmas.engine import Agent, Clip, ConstantChannel, KnownThoughts, LatentChannel, StandIn
 from rmas.errors import ConfigError, PatternError, unknown
 from rmas.link import SOFT_TOKEN, ConstantMessage, Link, SoftToken, hush, outer_link, write_constant, write_identity
 from rmas.pattern import Edge, Pattern
@@ -138,12 +138,11 @@ class System(nn.Module):
 
 
 @final
-class Writing:
+class Writing(StandIn[System]):
     """A system in which every agent writes, and so may call what its role has: what a run with text messages walks."""
 
     def __init__(self, system: System) -> None:
-        self.system, self.pattern, self.memory, self.link = system, system.pattern, system.memory, system.link
-        self.agents = {role: system.agent(role, system.tools_of(role)) for role in system.pattern.roles}
+        super().__init__(system, {role: system.agent(role, system.tools_of(role)) for role in system.pattern.roles})
 
     def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
         return self.system.render(role, question, filled, writes=True)

@@ -24,7 +24,7 @@ from rmas.engine.channel import (
 from rmas.engine.clip import Clip
 from rmas.engine.control import NEED_ONE_LENGTH, Controlled
 from rmas.engine.decode import Row, speak, target_states, teacher_force
-from rmas.engine.run import LastTurn, Log, Runnable, check_lengths, run
+from rmas.engine.run import LastTurn, Log, Runnable, StandIn, check_lengths, run
 from rmas.engine.trace import Call, Trace, Turn, Usage
 from rmas.engine.turn import (
     Agent,
@@ -62,6 +62,7 @@ __all__ = [
     "Row",
     "Runnable",
     "Sampling",
+    "StandIn",
     "TextChannel",
     "Thought",
     "Trace",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,23 @@ class Runnable(Protocol):
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]: ...
 
     def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt: ...
+
+
+S = TypeVar("S", bound=Runnable)
+
+
+class StandIn(Generic[S]):
+    """A system in the place of another: as that is, but for its `agents` and for what a subclass does otherwise."""
+
+    def __init__(self, system: S, agents: Mapping[str, Agent] | None = None) -> None:
+        self.system, self.pattern, self.memory = system, system.pattern, system.memory
+        self.agents = system.agents if agents is None else agents
+
+    def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
+        return self.system.link(edge)
+
+    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
+        return self.system.render(role, question, filled)
 
 
 @dataclass(frozen=True, kw_only=True)

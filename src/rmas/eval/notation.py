@@ -161,6 +161,7 @@ def based_numeral(text: str) -> tuple[str, int] | None:
     return (digits, int(base)) if is_numeral else None
 
 
+@lru_cache(maxsize=4096)  # a text that runs in circles states the same claim thousands of times
 def words_of(text: str) -> str:
     """What a reader sees of LaTeX text: wrappers, math marks and escapes gone, white space single."""
     if "\\" in text or "{" in text:

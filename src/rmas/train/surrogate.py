@@ -1,59 +1,34 @@
 """The stand-in for text in the paper's proof of Theorem 4.1: what diagnosis lays beside a system's own links."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import final
 
 from torch import Tensor
 
 from rmas.alignment import shared_rows
-from rmas.backbone import HFBackbone
-from rmas.conversation import Prompt
-from rmas.engine import Agent
+from rmas.engine import StandIn
 from rmas.link import Affine, SoftToken, fit_affine
-from rmas.pattern import Edge, Pattern
-from rmas.prompt import Question
-from rmas.settings import Memory
+from rmas.pattern import Edge
 from rmas.system import System
 
 
 @final
-@dataclass(frozen=True, kw_only=True)
-class TextSurrogate:
+class TextSurrogate(StandIn[System]):
     """The system with the proof's stand-in for text: agents pass on expected embeddings, and nothing trains."""
 
-    system: System
-    carriers: Mapping[Edge, Callable[[Tensor], Tensor]]
-
-    @property
-    def pattern(self) -> Pattern:
-        return self.system.pattern
-
-    @property
-    def memory(self) -> Memory:
-        return self.system.memory
-
-    @property
-    def backbones(self) -> Mapping[str, HFBackbone]:
-        return self.system.backbones
-
-    @property
-    def agents(self) -> Mapping[str, Agent]:
-        return {
-            role: replace(agent, inner=SoftToken(self.system.backbones[role]))
-            for role, agent in self.system.agents.items()
-        }
+    def __init__(self, system: System, carriers: Mapping[Edge, Callable[[Tensor], Tensor]]) -> None:
+        self.backbones, self._carriers = system.backbones, carriers
+        inner = {role: SoftToken(backbone) for role, backbone in system.backbones.items()}
+        super().__init__(system, {role: replace(agent, inner=inner[role]) for role, agent in system.agents.items()})
 
     def link(self, edge: Edge) -> Callable[[Tensor], Tensor]:
-        return self.carriers[edge]
-
-    def render(self, role: str, question: Question, filled: frozenset[str]) -> Prompt:
-        return self.system.render(role, question, filled)
+        return self._carriers[edge]
 
 
 def text_surrogate(system: System) -> TextSurrogate:
     """Carriers: the identity between roles of one model, else the least-squares map between shared tokens."""
-    return TextSurrogate(system=system, carriers={edge: _carrier(system, edge) for edge in system.pattern.edges})
+    return TextSurrogate(system, {edge: _carrier(system, edge) for edge in system.pattern.edges})
 
 
 def _carrier(system: System, edge: Edge) -> Callable[[Tensor], Tensor]:
