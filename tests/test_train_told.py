@@ -19,8 +19,11 @@ from rmas.system import System, load_system
 from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
+from rmas.train.data import batches_of
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
+from rmas.train.operations import Operations
+from rmas.train.store import Store
 from rmas.train.told import Told
 from train_zoo import EXAMPLES, WORDS, cut_at, quiet, same_weights, sums_file
 from zoo import QUESTIONS
@@ -74,7 +77,7 @@ def plain_nll(system: System, told: Told, number: int) -> torch.Tensor:
     example, role = EXAMPLES[number], system.pattern.answerer
     backbone = system.backbones[role]
     prompt = system.render(role, example.question, frozenset({"reflector"}))
-    heard = backbone.encode(told.texts[f"{ROUNDS} reflector", example.key].strip())
+    heard = backbone.encode(told.said[f"{ROUNDS} reflector", example.key].text.strip())
     read = [*prompt.head, *(i for part in prompt.body for i in (heard if isinstance(part, Slot) else part))]
     ids = answer_ids(backbone, example, 1)
     h_1LD, _ = backbone.extend(backbone.start(cached=False), backbone.embed(torch.tensor([[*read, *ids[:-1]]])))
@@ -87,13 +90,17 @@ def told_of(system: System, folder: Path, *, batch_size: int = 4) -> Told:
     return told
 
 
+def texts(told: Told) -> dict[tuple[str, str], str]:
+    return {place: said.text for place, said in told.said.items()}
+
+
 def test_the_messages_are_those_that_the_team_writes_when_it_is_asked(tmp_path: Path) -> None:
     system, listening = team(tmp_path), Listening()
     told = told_of(system, tmp_path)
     questions = [example.question for example in EXAMPLES]
     run(system, questions, rounds=ROUNDS, channel=listening, speak=lambda turn: None)  # type: ignore[arg-type]
     plain = {(turn, e.key): text for turn, texts in listening.said for e, text in zip(EXAMPLES, texts, strict=True)}
-    assert told.texts == plain
+    assert texts(told) == plain
     assert {turn for turn, _ in plain} == {"1 reflector", "1 toolcaller", "2 reflector"}
     assert len(set(plain.values())) > 2
 
@@ -118,7 +125,7 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
 
 def test_messages_that_are_in_the_file_are_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system = team(tmp_path)
-    whole, file = told_of(system, tmp_path, batch_size=2).texts, tmp_path / "messages.jsonl"
+    whole, file = texts(told_of(system, tmp_path, batch_size=2)), tmp_path / "messages.jsonl"
     lines = file.read_bytes().splitlines(keepends=True)
     file.write_bytes(b"".join(lines[:6]) + lines[6][:9])  # killed in the second batch, in the middle of a line
     asked = list[int]()
@@ -129,13 +136,38 @@ def test_messages_that_are_in_the_file_are_not_written_again(tmp_path: Path, mon
         return think(self, *args)
 
     monkeypatch.setattr(TextChannel, "think", counted)
-    assert told_of(system, tmp_path, batch_size=2).texts == whole
+    assert texts(told_of(system, tmp_path, batch_size=2)) == whole
     assert asked == [2] * 3
-    assert [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]] == [
-        json.loads(line) for line in lines
-    ]
-    assert told_of(system, tmp_path, batch_size=2).texts == whole
+    again = file.read_text(encoding="utf-8").split("\n")[:-1]
+    assert [json.loads(line)[:3] for line in again] == [json.loads(line)[:3] for line in lines]
+    assert texts(told_of(system, tmp_path, batch_size=2)) == whole
     assert len(asked) == 3
+
+
+def test_what_the_messages_took_is_counted_with_the_steps(tmp_path: Path) -> None:
+    system = team(tmp_path)
+    told, met = told_of(system, tmp_path, batch_size=2), next(batches_of(EXAMPLES, 2))
+    with Operations() as counted:
+        questions = [example.question for example in met]
+        run(system, questions, rounds=ROUNDS, channel=Listening(), speak=lambda turn: None)  # type: ignore[arg-type]
+    assert counted.total > 0
+    assert told.cost(met).operations == pytest.approx(counted.total)
+    assert told.cost(EXAMPLES).operations > told.cost(met).operations
+    again = told_of(system, tmp_path, batch_size=2)
+    assert again.cost(EXAMPLES) == told.cost(EXAMPLES)  # from the file
+    assert told.cost(met).seconds > 0
+
+
+def test_a_training_costs_its_steps_and_its_messages_however_often_it_is_taken_up(tmp_path: Path) -> None:
+    result = train_agent(team(tmp_path), config(tmp_path), tmp_path / "out", resume=False, report=quiet)
+    lines = (tmp_path / "out" / "messages-0.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    written = sum(json.loads(line)[3] for line in lines)
+    state = Store(tmp_path / "out" / "checkpoints").latest()
+    assert state is not None
+    assert result.cost.operations == pytest.approx(state.state["operations"] + written)
+    assert written > 0
+    again = train_agent(team(tmp_path), config(tmp_path), tmp_path / "out", resume=True, report=quiet)
+    assert again.cost == result.cost
 
 
 def test_messages_of_examples_that_read_alike_for_one_role_are_kept_apart(tmp_path: Path) -> None:
@@ -145,7 +177,7 @@ def test_messages_of_examples_that_read_alike_for_one_role_are_kept_apart(tmp_pa
     told = Told(TextChannel(sampling=SAMPLING), tmp_path / "messages.jsonl")
     told.write(team(tmp_path), pair, rounds=ROUNDS, batch_size=2, report=quiet)
     turns = ("1 reflector", "1 toolcaller", "2 reflector")
-    assert set(told.texts) == {(turn, example.key) for turn in turns for example in pair}
+    assert set(told.said) == {(turn, example.key) for turn in turns for example in pair}
 
 
 def test_a_model_that_is_shared_is_tuned_for_every_role_of_the_bundle(tmp_path: Path) -> None:

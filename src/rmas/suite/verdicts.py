@@ -125,5 +125,6 @@ _STATEMENTS_NOTE = (
 _BUDGET_NOTE = (
     "Figures are means over seeds and the tasks that both have. Training TFLOP: matrix products, forward, "
     "backward and recomputed, of the first eight steps and of every eighth after them, which stands for the next ones; "
-    "extraction of states and dev evaluations are not in it."
+    "and of writing the text messages that were heard, where that was counted; extraction of states and dev "
+    "evaluations are not in it."
 )

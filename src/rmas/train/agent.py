@@ -20,7 +20,7 @@ from rmas.runfolder import claim_folder
 from rmas.settings import Sampling
 from rmas.system import System
 from rmas.train.alone import ALONE
-from rmas.train.config import FREE, AgentConfig, Report, TrainResult
+from rmas.train.config import FREE, AgentConfig, Cost, Report, TrainResult
 from rmas.train.data import Batches, Example, Split, batches_of, lengths_of, load_examples, split_examples
 from rmas.train.dev import check_answers, check_read, judged, measure, outcome
 from rmas.train.frozen import frozen_digest
@@ -72,7 +72,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     if team.is_first:
         finish_agent(system, config, out, num_trained=num_trained(weights))
     team.wait()
-    return outcome(result, parameters)
+    return outcome(result._replace(cost=trainer.with_messages(result.cost)), parameters)
 
 
 def _check(system: System, config: AgentConfig) -> None:
@@ -111,6 +111,7 @@ class AgentTrainer:
             lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
         self._told: Told | None = None
+        self._met: list[Example] = []
 
     def check(self) -> None:
         """Refuse, before any work, answers and prompts that have no room."""
@@ -130,9 +131,16 @@ class AgentTrainer:
         if not isinstance(channel, TextChannel):
             return
         self._told = Told(channel, out / f"messages-{team.rank}.jsonl")
-        met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
-        heard = [*met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
+        self._met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
+        heard = [*self._met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
         self._told.write(self.system, heard, rounds=self._last.rounds, batch_size=config.dev_batch, report=report)
+
+    def with_messages(self, steps: Cost) -> Cost:
+        """What the steps took and the messages that they heard, where these were written before; not those of dev."""
+        if self._told is None:
+            return steps
+        written = self._told.cost(self._met)
+        return Cost(steps.operations + self._team.size * written.operations, steps.seconds + written.seconds)
 
     def release(self) -> dict[str, nn.Parameter]:
         """What of the model trains from here on: an adapter that is put beside it, or all weights."""

@@ -17,8 +17,8 @@ Report = Callable[[str, int, int, Mapping[str, float]], None]  # stage, done, to
 
 
 class Cost(NamedTuple):
-    """What the steps of a training took. `operations`: counted in the first eight steps and in every eighth after them,
-    which stands for those behind it.
+    """What the steps of a training took, and the messages that were written for them. `operations`: of steps counted in
+    the first eight and in every eighth after them, which stands for those behind it.
     """
 
     operations: float

@@ -6,6 +6,7 @@ the word of the model that it was, while at inference the one that it became spe
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,22 @@ from rmas.conversation import Prompt
 from rmas.engine import Agent, Heads, Inbox, LastTurn, Payload, Row, TextChannel, Thought, run
 from rmas.errors import CheckpointError
 from rmas.system import System
-from rmas.train.config import Report
+from rmas.train.config import Cost, Report
 from rmas.train.data import Example, batches_of
+from rmas.train.operations import Operations
 
 
 class Said(NamedTuple):
-    """A message: the turn that wrote it, `1 planner`, the key of the example that it is about, and its text."""
+    """A message: the turn that wrote it, `1 planner`, the key of the example that it is about, and its text.
+
+    `operations`, `seconds`: its share of what its batch took; 0 in files from before they were counted.
+    """
 
     turn: str
     example: str
     text: str
+    operations: float = 0.0
+    seconds: float = 0.0
 
 
 @final
@@ -38,7 +45,13 @@ class Told:
 
     channel: TextChannel
     file: Path
-    texts: dict[tuple[str, str], str] = field(default_factory=dict)
+    said: dict[tuple[str, str], Said] = field(default_factory=dict)  # by turn and example
+
+    def cost(self, examples: Sequence[Example]) -> Cost:
+        """What the messages for `examples` took, each once."""
+        keys = {example.key for example in examples}
+        heard = [said for said in self.said.values() if said.example in keys]
+        return Cost(sum(said.operations for said in heard), sum(said.seconds for said in heard))
 
     def of(self, examples: Sequence[Example]) -> "ToldChannel":
         """The channel in which a batch hears what was written for it."""
@@ -53,13 +66,18 @@ class Told:
         Raises CheckpointError where the file cannot be read or written.
         """
         try:
-            self.texts = {(said.turn, said.example): said.text for said in _read(self.file)}
+            self.said = {(said.turn, said.example): said for said in _read(self.file)}
             batches = list(batches_of(examples, batch_size))
             for number, batch in enumerate(batches):
                 report("messages", number, len(batches), {})
                 new: list[Said] = []
                 channel = ToldChannel(self, tuple(example.key for example in batch), new.append)
-                run(system, [each.question for each in batch], rounds=rounds, channel=channel, speak=_nothing)
+                began = time.monotonic()
+                with Operations() as counted:
+                    run(system, [each.question for each in batch], rounds=rounds, channel=channel, speak=_nothing)
+                took = {"operations": counted.total, "seconds": time.monotonic() - began}
+                new = [said._replace(**{name: total / len(new) for name, total in took.items()}) for said in new]
+                self.said |= {(said.turn, said.example): said for said in new}
                 with self.file.open("a", encoding="utf-8") as lines:
                     lines.writelines(json.dumps(said, ensure_ascii=False) + "\n" for said in new)
             report("messages", len(batches), len(batches), {})
@@ -88,16 +106,16 @@ class ToldChannel:
         return self.told.channel.message_length
 
     def think(self, agent: Agent, prompts: Sequence[Prompt], inbox: Inbox, heads: Heads | None, salt: str) -> Thought:
-        texts = self.told.texts
-        if self.note is not None and any((salt, key) not in texts for key in self.keys):
+        known = self.told.said
+        if self.note is not None and any((salt, key) not in known for key in self.keys):
             written = self.told.channel.think(agent, prompts, inbox, heads, salt).message or ()
             for key, row in zip(self.keys, written, strict=True):
                 assert isinstance(row, Row), "a text channel writes rows"
-                if (salt, key) not in texts:
-                    texts[salt, key] = row.text
-                    self.note(Said(salt, key, row.text))
+                if (salt, key) not in known:
+                    known[salt, key] = Said(salt, key, row.text)
+                    self.note(known[salt, key])
         nothing = (0,) * len(self.keys)
-        return Thought([Row(text=texts[salt, key]) for key in self.keys], nothing, 0, nothing, salt)
+        return Thought([Row(text=known[salt, key].text) for key in self.keys], nothing, 0, nothing, salt)
 
     def carry(self, link: Callable[[Tensor], Tensor], thought: Thought, receiver: Backbone) -> Payload:
         return self.told.channel.carry(link, thought, receiver)
