@@ -271,6 +271,18 @@ def test_budgets_that_are_not_equal_are_named(tmp_path: Path) -> None:
     assert "trained numbers within 10 %, sequential steps within 50 %" in table.to_markdown()
 
 
+def test_one_task_does_not_pay_for_anothers_budget(tmp_path: Path) -> None:
+    suite = suite_of(tmp_path, TASKS + TRAINED)
+    costs = costs_of(suite.methods)
+    costs["r2", "sums"] |= {"trained_parameters": 80.0}
+    costs["r2", "more"] |= {"trained_parameters": 120.0}
+    costs["plain", "more"] |= {"trained_parameters": 0.0}  # one task has no training to match
+    table = budget_table(suite, costs)
+    assert table is not None
+    assert [row[-1].text for row in table.rows] == ["equal", "equal", "trained numbers 0.80 to 1.20 times", "equal"]
+    assert [row[2].text for row in table.rows[:3]] == ["1.00"] * 3  # on average they are as many
+
+
 def test_a_budget_can_be_meant_to_equal_another_methods(tmp_path: Path) -> None:
     suite = suite_of(tmp_path, TASKS + TRAINED.replace('of = "r1"', 'of = "r1"\nagainst = { plain = "r2" }'))
     changes = {name: {"trained_parameters": number} for name, number in (("r2", 300.0), ("plain", 310.0))}

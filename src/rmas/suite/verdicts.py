@@ -65,24 +65,31 @@ def verdict(difference: float | None, p: float | None) -> str:
 
 
 def budget_table(suite: Suite, costs: Costs) -> Table | None:
-    """A row a method: each budget, as a share of the one it is meant to equal, on the tasks that both have."""
+    """A row a method: each budget, as a share of the one it is meant to equal, on the tasks that both have.
+
+    The figures are means over the tasks; the verdict is about each task, for budgets that are equal only on average
+    would let one task pay for another.
+    """
     equal = suite.asked.equal.budgets
     rows: list[dict[str, Any]] = []
     for method in suite.methods:
         other = suite.asked.equal.other(method)
         tasks = [task for task in suite.tasks if {(method, task), (other, task)} <= costs.keys()]
-        own, of = (_budgets(costs, name, tasks) for name in (method, other))
-        if not own or (not own["trained_parameters"] and all(key.startswith("trained_") for key in equal)):
+        trained = [task for task in tasks if costs[method, task]["trained_parameters"]]
+        if not tasks or (not trained and all(key.startswith("trained_") for key in equal)):
             continue
         row: dict[str, Any] = {"name": method, "other": other}
         off = []
         for key, tolerance in equal.items():
-            row[key] = own[key]
-            if key.startswith("trained_") and not own["trained_parameters"]:
-                continue  # what is not trained has no training to match
-            ratio = row[f"{key}_ratio"] = own[key] / of[key] if of[key] else math.nan
-            if not 1 / (1 + tolerance) - 1e-9 <= ratio <= 1 + tolerance + 1e-9:
-                off.append(f"{BUDGETS[key]} {ratio:.2f} times")
+            row[key] = _mean(costs, key, method, tasks)
+            matched = trained if key.startswith("trained_") else tasks  # what is not trained has no training to match
+            if not matched:
+                continue
+            row[f"{key}_ratio"] = _ratio(row[key], _mean(costs, key, other, tasks))
+            ratios = [_ratio(costs[method, task][key], costs[other, task][key]) for task in matched]
+            least, most = min(ratios), max(ratios)
+            if least < 1 / (1 + tolerance) - 1e-9 or most > 1 + tolerance + 1e-9:
+                off.append(f"{BUDGETS[key]} {_range(least, most)} times")
         row["verdict"] = "; ".join(off) or "equal"
         rows.append(row)
     if not equal or not rows:
@@ -105,10 +112,17 @@ def unequal(table: Table) -> Iterator[str]:
             yield f"{row[0].text}: {row[-1].text} {row[-2].text}'s"
 
 
-def _budgets(costs: Costs, method: str, tasks: Sequence[str]) -> dict[str, float]:
-    """A method's budgets, on average over the tasks."""
-    rows = [costs[method, task] for task in tasks]
-    return {key: sum(row[key] for row in rows) / len(rows) for key in BUDGETS} if rows else {}
+def _mean(costs: Costs, key: str, method: str, tasks: Sequence[str]) -> float:
+    return sum(costs[method, task][key] for task in tasks) / len(tasks)
+
+
+def _ratio(own: float, of: float) -> float:
+    return own / of if of else math.inf
+
+
+def _range(least: float, most: float) -> str:
+    ends = dict.fromkeys(f"{end:.2f}" for end in (least, most))
+    return " to ".join(ends)
 
 
 def _least(error: float) -> float:
@@ -123,8 +137,8 @@ _STATEMENTS_NOTE = (
     f"{_ALPHA:g}, in favour or against. Would be seen from: with {_POWER:.0%} power, before adjusting."
 )
 _BUDGET_NOTE = (
-    "Figures are means over seeds and the tasks that both have. Training TFLOP: matrix products, forward, "
-    "backward and recomputed, of the first eight steps and of every eighth after them, which stands for the next ones; "
-    "and of writing the text messages that were heard, where that was counted; extraction of states and dev "
-    "evaluations are not in it."
+    "Figures are means over seeds and the tasks that both have, verdicts about each of these tasks. Training TFLOP: "
+    "matrix products, forward, backward and recomputed, of the first eight steps and of every eighth after them, which "
+    "stands for the next ones; and of writing the text messages that were heard, where that was counted; extraction of "
+    "states and dev evaluations are not in it."
 )
