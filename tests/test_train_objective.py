@@ -1,5 +1,6 @@
 """What the links are trained for: one loss over `engine.run`, for rollouts and for teacher forcing."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ from rmas.pattern import Edge
 from rmas.prompt import Question
 from rmas.settings import MEMORIES, Memory
 from rmas.system import System
+from rmas.train.config import OuterConfig
 from rmas.train.data import Example
 from rmas.train.objective import (
     ForcedChannel,
@@ -52,6 +54,12 @@ def loss_of(
 ) -> Tensor:
     nll_RB = outer_loss(system, examples, rounds=rounds, channel=channel, earlier_weight=earlier)
     return weigh(nll_RB, earlier).sum()
+
+
+def assert_same_gradients(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys() != set()
+    for name, gradient in theirs.items():
+        assert_close(ours[name], gradient, 1e-9)
 
 
 def loss_and_gradients(
@@ -184,6 +192,44 @@ def test_a_loss_on_every_round_is_the_weighted_mean_of_runs_that_end_there(earli
         assert_close(row, expected, 1e-9)
     expected_B = (earlier * alone[0] + earlier * alone[1] + alone[2]) / (2 * earlier + 1)
     assert_close(weigh(nll_RB, earlier), expected_B, 1e-9)
+
+
+def test_a_gate_weighs_a_round_by_the_right_answers_before_it_and_passes_no_gradient() -> None:
+    system, channel = tiny_system("distillation", ["llama"]), LatentChannel(latent_steps=2)
+    nll_RB = outer_loss(system, PAIR, rounds=3, channel=channel, earlier_weight=0.5)
+    losses = []
+    for b in range(len(PAIR)):
+        one, two, three = nll_RB[:, b]
+        open_2 = math.exp(-one.item())
+        open_3 = open_2 * math.exp(-two.item())
+        losses.append((0.5 * one + 0.5 * open_2 * two + open_3 * three) / 2)
+    assert_close(weigh(nll_RB, 0.5, gated=True), torch.stack(losses), 1e-9)
+    torch.stack(losses).sum().backward(retain_graph=True)
+    plain = gradients(system)
+    system.zero_grad()
+    weigh(nll_RB, 0.5, gated=True).sum().backward()
+    assert_same_gradients(gradients(system), plain)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_gated_step_has_the_gradient_of_the_gated_loss(gated: bool) -> None:
+    system = tiny_system("sequential", ["llama"])
+    trainer = trainer_of(system, rounds=2, earlier_weight=1.0, gated=gated)
+    result = trainer.step(0)
+    stepped = gradients(system)
+    system.zero_grad()
+    channel = LatentChannel(latent_steps=trainer.config.latent_steps or 0)
+    nll_RB = outer_loss(system, EXAMPLES, rounds=2, channel=channel, earlier_weight=1.0)
+    gates_B = torch.exp(-nll_RB[0].detach()) if gated else 1.0
+    loss = (nll_RB[0] + gates_B * nll_RB[1]).mean() / 2
+    loss.backward()
+    assert result.loss == pytest.approx(loss.item(), abs=1e-6)
+    assert_same_gradients(stepped, gradients(system))
+
+
+def test_a_gate_is_refused_where_no_earlier_round_has_a_loss() -> None:
+    with pytest.raises(ConfigError, match=r"gated is True, expected false, or beside earlier_weight above 0"):
+        OuterConfig(data="x.jsonl", gated=True)
 
 
 def test_without_a_weight_on_earlier_rounds_only_the_last_one_is_computed() -> None:

@@ -151,7 +151,7 @@ class AgentTrainer:
 
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
-        stage, weight = stage_of(number, self.config.curriculum, self._last), self.config.earlier_weight
+        stage = stage_of(number, self.config.curriculum, self._last)
         is_mixed, clip = self.config.mixed_precision != "none", clip_of(self.config)
 
         def unrolled(places: Sequence[int]) -> Unrolled:
@@ -163,12 +163,12 @@ class AgentTrainer:
                     micro,
                     rounds=stage.rounds,
                     channel=channel,
-                    earlier_weight=weight,
+                    earlier_weight=self.config.earlier_weight,
                     graded=True,
                     across_rounds=self.config.across_rounds,
                 )
 
-        done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
+        done = backward(self._team.share(self._batches[number]), self.config, unrolled)
         return done._replace(figures=clip_figures(clip))
 
     def evaluate(self, step: int) -> DevResult:

@@ -141,6 +141,7 @@ class UnrolledConfig(LoopConfig):
     latent_steps: int | None = None  # of a latent message; None: the system's
     curriculum: tuple[tuple[int, int, int], ...] = ()  # (from step, rounds, latent steps), by step; of latents
     earlier_weight: float = 0.0  # of each earlier round's loss; 0: the last round only, 1: all equal
+    gated: bool = False  # a round's loss counts by how likely the right answers of the rounds before it are
     across_rounds: bool = True  # gradients pass from a round to the ones before it
     clip_latents: float = math.inf  # nats that a question's loss may change by, as a latent does by its own length
     checkpointed: bool = True  # where thoughts have a gradient: turns are thought again for it, which saves memory
@@ -154,6 +155,8 @@ class UnrolledConfig(LoopConfig):
         _require_curriculum(self.curriculum)
         for name in ("max_new_tokens", "dev_batch"):
             require(vars(self)[name] >= 1, name, vars(self)[name], "1 or more")
+        fits = not self.gated or self.earlier_weight > 0
+        require(fits, "gated", self.gated, "false, or beside earlier_weight above 0: earlier rounds open the gate")
         require(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "above 0")
 
 

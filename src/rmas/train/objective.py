@@ -40,7 +40,7 @@ from rmas.errors import ConfigError, QuestionError
 from rmas.precision import widened
 from rmas.system import System
 from rmas.train.apart import RoundsApart
-from rmas.train.config import LoopConfig, UnrolledConfig
+from rmas.train.config import UnrolledConfig
 from rmas.train.data import Example
 from rmas.train.run import StepResult
 
@@ -131,26 +131,29 @@ def unroll(
     return Unrolled(torch.stack(nll), positions)
 
 
-def weigh(nll_RB: Tensor, earlier_weight: float) -> Tensor:
-    """The weighted mean over rounds -> (B,): the last round counts 1, each earlier one `earlier_weight`."""
-    weights_R = torch.full((len(nll_RB),), earlier_weight, dtype=nll_RB.dtype, device=nll_RB.device)
-    weights_R[-1] = 1.0
-    return (nll_RB * weights_R[:, None]).sum(0) / weights_R.sum()
+def weigh(nll_RB: Tensor, earlier_weight: float, *, gated: bool = False) -> Tensor:
+    """The weighted mean over rounds -> (B,): the last round counts 1, each earlier one `earlier_weight`.
+
+    `gated`: and each by how likely the right answers of all rounds before it are, as a given. Where a round has its own
+    answer, the next one's cannot be told from a wrong one: its loss would teach to guess.
+    """
+    weights_R1 = torch.full((len(nll_RB), 1), earlier_weight, dtype=nll_RB.dtype, device=nll_RB.device)
+    weights_R1[-1] = 1.0
+    gates_RB = torch.ones_like(nll_RB)
+    if gated:
+        gates_RB[1:] = torch.exp(-nll_RB.detach()[:-1].cumsum(0))
+    return (nll_RB * gates_RB * weights_R1).sum(0) / weights_R1.sum()
 
 
 def backward(
-    places: Sequence[int],
-    config: LoopConfig,
-    unrolled: Callable[[Sequence[int]], Unrolled],
-    *,
-    earlier_weight: float = 0.0,
+    places: Sequence[int], config: UnrolledConfig, unrolled: Callable[[Sequence[int]], Unrolled]
 ) -> StepResult:
     """Leave the gradients of a process's share of a batch, the examples at `places`: a micro-batch at a time."""
     size = config.micro_batch or max(1, len(places))
     total, tokens = 0.0, 0
     for first in range(0, len(places), size):
         nll_RB, positions = unrolled(places[first : first + size])
-        loss = weigh(nll_RB, earlier_weight).sum() / config.batch_size
+        loss = weigh(nll_RB, config.earlier_weight, gated=config.gated).sum() / config.batch_size
         loss.backward()
         total, tokens = total + float(loss.detach()), tokens + positions
     return StepResult(total, tokens)

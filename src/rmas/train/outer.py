@@ -187,7 +187,7 @@ class OuterTrainer:
     def step(self, number: int) -> StepResult:
         """Leave the gradients of global batch `number` (0-based), this process's share of it."""
         objective, stage = self._objective(number), self.stage(number)
-        weight, clip = self.config.earlier_weight, clip_of(self.config)
+        clip = clip_of(self.config)
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self.examples[i] for i in places]
@@ -197,12 +197,12 @@ class OuterTrainer:
                 micro,
                 rounds=stage.rounds,
                 channel=self._channel(objective, micro, stage, clip),
-                earlier_weight=weight,
+                earlier_weight=self.config.earlier_weight,
                 heads=heads,
                 across_rounds=self.config.across_rounds,
             )
 
-        done = backward(self._team.share(self._batches[number]), self.config, unrolled, earlier_weight=weight)
+        done = backward(self._team.share(self._batches[number]), self.config, unrolled)
         figures = {"rounds": stage.rounds, "latent_steps": stage.latent_steps}
         return done._replace(figures=figures | clip_figures(clip))
 
