@@ -134,8 +134,9 @@ def unroll(
 def weigh(nll_RB: Tensor, earlier_weight: float, *, gated: bool = False) -> Tensor:
     """The weighted mean over rounds -> (B,): the last round counts 1, each earlier one `earlier_weight`.
 
-    `gated`: and each by how likely the right answers of all rounds before it are, as a given. Where a round has its own
-    answer, the next one's cannot be told from a wrong one: its loss would teach to guess.
+    `gated`: and each by how likely the right answers of all rounds before it are, as a given: the product over rounds
+    of the geometric mean of an answer's tokens. Where a round has its own answer, the next one's cannot be told from a
+    wrong one: its loss would teach to guess.
     """
     weights_R1 = torch.full((len(nll_RB), 1), earlier_weight, dtype=nll_RB.dtype, device=nll_RB.device)
     weights_R1[-1] = 1.0
