@@ -281,6 +281,10 @@ def test_one_task_does_not_pay_for_anothers_budget(tmp_path: Path) -> None:
     assert table is not None
     assert [row[-1].text for row in table.rows] == ["equal", "equal", "trained numbers 0.80 to 1.20 times", "equal"]
     assert [row[2].text for row in table.rows[:3]] == ["1.00"] * 3  # on average they are as many
+    costs["r2", "more"] |= {"trained_parameters": math.nan}
+    table = budget_table(suite, costs)
+    assert table is not None
+    assert table.rows[2][-1].text == "trained numbers nan times"  # what is not known is not equal
 
 
 def test_a_budget_can_be_meant_to_equal_another_methods(tmp_path: Path) -> None:

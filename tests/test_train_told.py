@@ -139,6 +139,7 @@ def test_messages_that_are_in_the_file_are_not_written_again(tmp_path: Path, mon
     assert texts(told_of(system, tmp_path, batch_size=2)) == whole
     assert asked == [2] * 3
     again = file.read_text(encoding="utf-8").split("\n")[:-1]
+    assert again[:6] == [line.decode().rstrip("\n") for line in lines[:6]]
     assert [json.loads(line)[:3] for line in again] == [json.loads(line)[:3] for line in lines]
     assert texts(told_of(system, tmp_path, batch_size=2)) == whole
     assert len(asked) == 3

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
+
 from rmas.eval.paired import holm
 from rmas.eval.tables import Column, Table, make_table
 from rmas.suite.asked import BUDGETS
@@ -87,8 +89,8 @@ def budget_table(suite: Suite, costs: Costs) -> Table | None:
                 continue
             row[f"{key}_ratio"] = _ratio(row[key], _mean(costs, key, other, tasks))
             ratios = [_ratio(costs[method, task][key], costs[other, task][key]) for task in matched]
-            least, most = min(ratios), max(ratios)
-            if least < 1 / (1 + tolerance) - 1e-9 or most > 1 + tolerance + 1e-9:
+            least, most = float(np.min(ratios)), float(np.max(ratios))  # nan if one of them is
+            if not (1 / (1 + tolerance) - 1e-9 <= least and most <= 1 + tolerance + 1e-9):
                 off.append(f"{BUDGETS[key]} {_range(least, most)} times")
         row["verdict"] = "; ".join(off) or "equal"
         rows.append(row)
@@ -117,7 +119,7 @@ def _mean(costs: Costs, key: str, method: str, tasks: Sequence[str]) -> float:
 
 
 def _ratio(own: float, of: float) -> float:
-    return own / of if of else math.inf
+    return own / of if of else math.nan
 
 
 def _range(least: float, most: float) -> str:

@@ -51,7 +51,7 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     team.wait()
     trainer.check()
     frozen = frozen_digest(system, trainer.links, split.train)
-    trainer.hear(out, report)
+    written = trainer.hear(out, report)
     weights, links = trainer.release(), trainer.links
     parameters = weights | links
     result = fit(
@@ -72,7 +72,8 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
     if team.is_first:
         finish_agent(system, config, out, num_trained=num_trained(weights))
     team.wait()
-    return outcome(result._replace(cost=trainer.with_messages(result.cost)), parameters)
+    cost = Cost(result.cost.operations + written.operations, result.cost.seconds + written.seconds)
+    return outcome(result._replace(cost=cost), parameters)
 
 
 def _check(system: System, config: AgentConfig) -> None:
@@ -111,7 +112,6 @@ class AgentTrainer:
             lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
         self._told: Told | None = None
-        self._met: list[Example] = []
 
     def check(self) -> None:
         """Refuse, before any work, answers and prompts that have no room."""
@@ -125,22 +125,17 @@ class AgentTrainer:
             max_new_tokens=config.max_new_tokens,
         )
 
-    def hear(self, out: Path, report: Report) -> None:
-        """Let the team write all messages that will be read, where they are text."""
+    def hear(self, out: Path, report: Report) -> Cost:
+        """Let the team write all messages that will be read, where they are text -> what those of the steps took."""
         channel, config, team = self._channel(self._last), self.config, self._team
         if not isinstance(channel, TextChannel):
-            return
+            return Cost(0.0, 0.0)
         self._told = Told(channel, out / f"messages-{team.rank}.jsonl")
-        self._met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
-        heard = [*self._met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
+        met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
+        heard = [*met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
         self._told.write(self.system, heard, rounds=self._last.rounds, batch_size=config.dev_batch, report=report)
-
-    def with_messages(self, steps: Cost) -> Cost:
-        """What the steps took and the messages that they heard, where these were written before; not those of dev."""
-        if self._told is None:
-            return steps
-        written = self._told.cost(self._met)
-        return Cost(steps.operations + self._team.size * written.operations, steps.seconds + written.seconds)
+        written = self._told.cost(met)
+        return Cost(team.size * written.operations, written.seconds)
 
     def release(self) -> dict[str, nn.Parameter]:
         """What of the model trains from here on: an adapter that is put beside it, or all weights."""
