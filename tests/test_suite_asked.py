@@ -1,6 +1,7 @@
 """What a suite asks to be told: statements and their verdicts, equal budgets, prices, tables of its own, a grid."""
 
 import csv
+import json
 import math
 import random
 import shutil
@@ -389,6 +390,50 @@ def test_a_row_made_of_others_has_the_last_ones_cell_and_asks_nothing_more(tmp_p
     assert rows["worst"]["sums_p"] == ""  # the reference itself
     (order,) = rows_of(tmp_path / "out/tables/statements.csv")
     assert float(order["gap"]) == pytest.approx((float(rows["adder"]["sums"]) - float(rows["half"]["sums"])) / 2)
+
+
+def test_dev_accuracy_chooses_among_rows_seed_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of equal dev accuracies the lower loss counts; a seed that a candidate lacks is none; the cells of the first
+    answer as `adder` does, those of the second as `half`."""
+    assert run(adders(tmp_path), tmp_path).failed == {}
+    out, text = tmp_path / "out", (tmp_path / "suite.toml").read_text(encoding="utf-8")
+    links = LINKS.replace("dev = 0", "dev = 2")
+    text = f"seeds = [0, 1, 2]\n{text}{links}{links.replace('methods.links', 'methods.others')}"
+    suite = suite_of(tmp_path, text + '[rows.best]\nof = ["links", "others"]\nby = "dev"\n')
+    assert suite.methods[-1] == "best"
+    done = [cell for cell in suite.cells if cell.name != "others-seed2"]
+    dev = {
+        "links-seed0": (0.5, 2.0),
+        "others-seed0": (0.75, 3.0),
+        "links-seed1": (0.5, 1.0),
+        "others-seed1": (0.5, 2.0),
+    }
+    for cell in (cell for cell in done if cell.training is not None):
+        assert cell.training is not None
+        accuracy, loss = dev.get(cell.name, (1.0, 0.0))
+        shutil.copytree(out / "runs/sums" / ("adder" if cell.label == "links" else "half"), out / cell.folder)
+        (out / cell.training.folder).mkdir(parents=True)
+        facts = {"dev_accuracy": accuracy, "dev_loss": loss}
+        (out / cell.training.folder / "trained.json").write_text(json.dumps(facts), encoding="utf-8")
+    monkeypatch.setattr(overview_module, "standing_cells", lambda *_: (done, {}))
+    tables = write_overview(suite, out)
+    rows = {row["name"]: row for row in rows_of(out / "tables/accuracy.csv")}
+    half = float(rows["half"]["sums"])
+    assert rows["best"]["seeds"] == "2"
+    assert float(rows["best"]["sums"]) == pytest.approx((half + 1) / 2)
+    seeds = {row["name"]: row["sums"] for row in rows_of(out / "tables/seeds.csv")}
+    assert seeds["best"] == f"{100 * half:.1f}, 100.0"
+    assert "over 2 cells" in tables["seeds"].notes[0]  # its own are of two kinds
+
+
+def test_dev_chooses_none_that_has_no_dev_accuracy(tmp_path: Path) -> None:
+    adders(tmp_path)
+    text = (tmp_path / "suite.toml").read_text(encoding="utf-8") + LINKS
+    for of, why in (("links", "links"), ("adder", "adder")):
+        with pytest.raises(ConfigError, match=rf"rows\.best\.of: {why} has no dev accuracy to be chosen by"):
+            suite_of(tmp_path, f'{text}[rows.best]\nof = ["{of}"]\nby = "dev"\n')
+    with pytest.raises(ConfigError, match=r'rows\.best\.by: expected "dev", got .test.'):
+        suite_of(tmp_path, f'{text}[rows.best]\nof = ["adder"]\nby = "test"\n')
 
 
 def test_the_grid_is_training_rounds_by_rounds(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ A method that names another's training instead of its own: `trained = "links"` a
 
 A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
 `[rows.best]` with `of = ["links", "lora"]` makes a row of other rows, and of a task that several have the last one's
-cell. Statements and tables name it as they name a method; nothing more is asked for it.
+cell; with `by = "dev"` the one whose training has the best dev accuracy, seed by seed. Statements and tables name it as
+they name a method; nothing more is asked for it.
 
 With `majority = true`, `samples` and a temperature, what most samples of a question say is its answer.
 
@@ -47,7 +48,7 @@ from rmas.suite.asked import KEYS, Asked, read_asked
 from rmas.suite.cell import resolved
 from rmas.suite.training import BORROWED, Training, fitted, teacher_of, told_by, training_of
 from rmas.tomlfile import TomlFile, read_toml
-from rmas.train.config import OuterConfig
+from rmas.train.config import InnerConfig, OuterConfig
 
 _OWN = ("reference", "seeds", "tasks", "methods", "rows")
 _TITLES = ("name", "seeds", "mean", "gap", "figure", "gain")  # columns of the tables that are no tasks
@@ -91,7 +92,7 @@ class Suite:
     path: Path
     reference: str
     tasks: tuple[str, ...]
-    rows: Mapping[str, Mapping[str, str]]  # of the tables: by task, whose cells stand in it
+    rows: Mapping[str, Mapping[str, tuple[str, ...]]]  # of the tables: by task, whose cells stand in it; dev chooses
     cells: tuple[Cell, ...]
     asked: Asked
 
@@ -102,16 +103,17 @@ class Suite:
 
     @property
     def pairs(self) -> dict[tuple[str, str], tuple[Cell, ...]]:
-        """Every method with every task that it has, and its cells there."""
+        """Every row with every task that it has, and the cells there."""
         return {
-            (method, task): tuple(cell for cell in self.cells if (cell.label, cell.task) == (label, task))
-            for method, labels in self.rows.items()
-            for task, label in labels.items()
+            (row, task): tuple(cell for cell in self.cells if cell.label in labels and cell.task == task)
+            for row, by_task in self.rows.items()
+            for task, labels in by_task.items()
         }
 
     def place(self, method: str) -> tuple[int, int] | None:
         """Where a method stands in a grid: rounds in training, rounds. None: it has no trained links."""
-        cell = next(cell for cell in self.cells if cell.label in self.rows[method].values())
+        labels = {label for several in self.rows[method].values() for label in several}
+        cell = next(cell for cell in self.cells if cell.label in labels)
         if cell.training is None or not isinstance(cell.training.config, OuterConfig):
             return None
         return cell.training.config.rounds or 0, cell.config.rounds or 0
@@ -180,16 +182,18 @@ def load_suite(
     return suite
 
 
-def _rows_of(file: TomlFile, cells: Sequence[Cell]) -> dict[str, dict[str, str]]:
+def _rows_of(file: TomlFile, cells: Sequence[Cell]) -> dict[str, dict[str, tuple[str, ...]]]:
     """By row and task, whose cells stand there: the rows of methods, in their order, then those made of others."""
-    rows: dict[str, dict[str, str]] = {}
+    rows: dict[str, dict[str, tuple[str, ...]]] = {}
     for cell in cells:
-        if (other := rows.setdefault(cell.method, {}).setdefault(cell.task, cell.label)) != cell.label:
+        (other,) = rows.setdefault(cell.method, {}).setdefault(cell.task, (cell.label,))
+        if other != cell.label:
             raise file.fail(f"methods.{cell.label}.tasks", f"{cell.task} has row {cell.method} from {other} already.")
-    made: dict[str, dict[str, str]] = {}
+    untrained = {cell.label for cell in cells if not _has_dev(cell)}
+    made: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, table in (_tables(file, "rows") if "rows" in file.table else {}).items():
         key = f"rows.{name}"
-        file.only(table, ("of",), prefix=f"{key}.")
+        file.only(table, ("of", "by"), prefix=f"{key}.")
         if name in {cell.label for cell in cells}:
             raise file.fail(key, "a method has that name. Give the row another.")
         of = table.get("of")
@@ -198,8 +202,26 @@ def _rows_of(file: TomlFile, cells: Sequence[Cell]) -> dict[str, dict[str, str]]
         for other in of:
             if other not in rows:
                 raise file.fail(f"{key}.of", unknown("method", str(other), rows))
-        made[name] = {task: label for other in of for task, label in rows[other].items()}
+        by_task: dict[str, tuple[str, ...]] = {}
+        for task, labels in (pair for other in of for pair in rows[other].items()):
+            by_task[task] = (*by_task.get(task, ()), *labels) if "by" in table else labels
+        if table.get("by", "dev") != "dev":
+            raise file.fail(f"{key}.by", f'expected "dev", got {table["by"]!r}.')
+        if lacking := sorted(
+            untrained.intersection(label for labels in by_task.values() for label in labels) if "by" in table else ()
+        ):
+            raise file.fail(
+                f"{key}.of", f"{lacking[0]} has no dev accuracy to be chosen by. Leave it out, or leave by out."
+            )
+        made[name] = by_task
     return rows | made
+
+
+def _has_dev(cell: Cell) -> bool:
+    """Whether its training tells a dev accuracy."""
+    return (
+        cell.training is not None and not isinstance(cell.training.config, InnerConfig) and cell.training.config.dev > 0
+    )
 
 
 def _cells_of(

@@ -89,7 +89,8 @@ def _accuracy(suite: Suite, found: Found) -> Table:
             figures = estimate(list(pooled.results.values()))
             row |= {task: figures.mean, f"{task}_error": figures.error, f"{task}_n": figures.num_questions}
             means.append((figures.mean, figures.error))
-            is_reference = suite.rows[method][task] == suite.rows[suite.reference].get(task)
+            reference = found.get((suite.reference, task))
+            is_reference = reference is not None and reference.folders == pooled.folders
             pairs = None if is_reference else pairs_of(found, method, suite.reference, task)
             if pairs is not None:
                 row[f"{task}_difference"] = paired_difference(pairs).mean
@@ -103,11 +104,11 @@ def _accuracy(suite: Suite, found: Found) -> Table:
             row |= {"gap": above.mean, "gap_error": above.error, "gap_p": above.p}
         rows.append(row)
     for task in suite.tasks:  # Holm: over the methods that were compared on the task
-        compared = {suite.rows[row["name"]][task]: row for row in rows if f"{task}_p_unadjusted" in row}
+        compared = {found[row["name"], task].folders: row for row in rows if f"{task}_p_unadjusted" in row}
         ps = holm([row[f"{task}_p_unadjusted"] for row in compared.values()])
         adjusted = dict(zip(compared, ps, strict=True))  # what stands in several rows is one test
         for row in (row for row in rows if f"{task}_p_unadjusted" in row):
-            row[f"{task}_p"] = adjusted[suite.rows[row["name"]][task]]
+            row[f"{task}_p"] = adjusted[found[row["name"], task].folders]
     return make_table(rows, list(_accuracy_columns(suite, {key for row in rows for key in row})), notes=_notes(suite))
 
 
@@ -157,7 +158,9 @@ def _seeds(suite: Suite, found: Found) -> Table | None:
     columns += [
         Column(key=task, title=f"{task}, %", kind="text") for task in suite.tasks if any(task in row for row in rows)
     ]
-    own = {(suite.rows[method][task], task): pooled.shares for (method, task), pooled in several.items()}
+    own = {
+        pooled.folders: pooled.shares for pooled in several.values() if len({cell.label for cell in pooled.cells}) == 1
+    }
     apart = math.sqrt(sum(float(np.var(each, ddof=1)) for each in own.values()) / len(own))
     counts = span_text(len(pooled.results) for pooled in several.values())
     note = (

@@ -40,6 +40,11 @@ class Pooled(NamedTuple):
     cells: Sequence[Cell]
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of its cells; two rows with the same ones are one."""
+        return tuple(cell.folder for cell in self.cells)
+
+    @property
     def results(self) -> Answers:
         return self.of(self.seeds)
 
@@ -79,15 +84,32 @@ class Gap(NamedTuple):
 
 def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     """Method and task -> what is `done` of them, of whichever seeds."""
-    read: dict[tuple[str, str], Pooled | None] = {}  # by label: what stands in several rows is read once
+    read: dict[tuple[Path, ...], Pooled | None] = {}  # what stands in several rows is read once
     found = {}
     for (method, task), group in suite.pairs.items():
-        own = (group[0].label, task)
+        cells = [cell for cell in group if cell in done]
+        if len(labels := suite.rows[method][task]) > 1:
+            cells = _best_by_dev(cells, len(labels), out)
+        own = tuple(cell.folder for cell in cells)
         if own not in read:
-            read[own] = _pooled([cell for cell in group if cell in done], out)
+            read[own] = _pooled(cells, out)
         if (pooled := read[own]) is not None:
             found[method, task] = pooled
     return found
+
+
+def _best_by_dev(cells: Sequence[Cell], count: int, out: Path) -> list[Cell]:
+    """Of each seed of which all `count` are there, the cell whose training has the best dev accuracy; of equal ones the
+    lowest dev loss."""
+
+    def dev(cell: Cell) -> tuple[float, float]:
+        assert cell.training is not None, "checked as the suite was read"
+        facts = json.loads((out / cell.training.folder / TRAINED).read_text(encoding="utf-8"))
+        return facts["dev_accuracy"], -facts["dev_loss"]
+
+    seeds = dict.fromkeys(cell.seed for cell in cells)
+    by_seed = [[cell for cell in cells if cell.seed == seed] for seed in seeds]
+    return [max(each, key=dev) for each in by_seed if len(each) == count]
 
 
 def _pooled(group: Sequence[Cell], out: Path) -> Pooled | None:
