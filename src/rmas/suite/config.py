@@ -24,8 +24,8 @@ A method that names another's training instead of its own: `trained = "links"` a
 
 A method with `row = "links"` stands in the row of `links` for its own tasks: one method, other systems for other tasks.
 `[rows.best]` with `of = ["links", "lora"]` makes a row of other rows, and of a task that several have the last one's
-cell; with `by = "dev"` the one whose training has the best dev accuracy, seed by seed. Statements and tables name it as
-they name a method; nothing more is asked for it.
+cell; with `by = "dev"` that of the training with the best dev accuracy, seed by seed, of those that are finished.
+Statements and tables name it as they name a method; nothing more is asked for it.
 
 With `majority = true`, `samples` and a temperature, what most samples of a question say is its answer.
 

@@ -88,8 +88,8 @@ def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     found = {}
     for (method, task), group in suite.pairs.items():
         cells = [cell for cell in group if cell in done]
-        if len(labels := suite.rows[method][task]) > 1:
-            cells = _best_by_dev(cells, len(labels), out)
+        if len(suite.rows[method][task]) > 1:
+            cells = _best_by_dev(cells, out)
         own = tuple(cell.folder for cell in cells)
         if own not in read:
             read[own] = _pooled(cells, out)
@@ -98,9 +98,8 @@ def pool(suite: Suite, done: Collection[Cell], out: Path) -> Found:
     return found
 
 
-def _best_by_dev(cells: Sequence[Cell], count: int, out: Path) -> list[Cell]:
-    """Of each seed of which all `count` are there, the cell whose training has the best dev accuracy; of equal ones the
-    lowest dev loss."""
+def _best_by_dev(cells: Sequence[Cell], out: Path) -> list[Cell]:
+    """Of each seed the cell whose training has the best dev accuracy; of equal ones the lowest dev loss."""
 
     def dev(cell: Cell) -> tuple[float, float]:
         assert cell.training is not None, "checked as the suite was read"
@@ -108,8 +107,7 @@ def _best_by_dev(cells: Sequence[Cell], count: int, out: Path) -> list[Cell]:
         return facts["dev_accuracy"], -facts["dev_loss"]
 
     seeds = dict.fromkeys(cell.seed for cell in cells)
-    by_seed = [[cell for cell in cells if cell.seed == seed] for seed in seeds]
-    return [max(each, key=dev) for each in by_seed if len(each) == count]
+    return [max((cell for cell in cells if cell.seed == seed), key=dev) for seed in seeds]
 
 
 def _pooled(group: Sequence[Cell], out: Path) -> Pooled | None:
