@@ -39,7 +39,7 @@ LINKED = ("manifest.json", "links.safetensors")
 WITHOUT_WEIGHTS = {  # by suite
     "smol": (
         *("text-tuned-more*", "text-copied*", "text-shared*", "lora-more*", "latent-joint*", "wide*"),
-        *("latent-copied-2*", "latent-mlp*", "constant-mapped*", "three-qwens*"),
+        *("latent-copied-2*", "latent-mlp*", "constant-mapped*", "three-qwens*", "latent-tuned-more*", "latent-half*"),
     ),
     "ablations": ("*",),
 }
