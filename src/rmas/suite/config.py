@@ -202,18 +202,17 @@ def _rows_of(file: TomlFile, cells: Sequence[Cell]) -> dict[str, dict[str, tuple
         for other in of:
             if other not in rows:
                 raise file.fail(f"{key}.of", unknown("method", str(other), rows))
-        by_task: dict[str, tuple[str, ...]] = {}
-        for task, labels in (pair for other in of for pair in rows[other].items()):
-            by_task[task] = (*by_task.get(task, ()), *labels) if "by" in table else labels
-        if table.get("by", "dev") != "dev":
+        if "by" not in table:
+            made[name] = {task: labels for other in of for task, labels in rows[other].items()}
+            continue
+        if table["by"] != "dev":
             raise file.fail(f"{key}.by", f'expected "dev", got {table["by"]!r}.')
-        if lacking := sorted(
-            untrained.intersection(label for labels in by_task.values() for label in labels) if "by" in table else ()
-        ):
-            raise file.fail(
-                f"{key}.of", f"{lacking[0]} has no dev accuracy to be chosen by. Leave it out, or leave by out."
-            )
-        made[name] = by_task
+        made[name] = {}
+        for task, labels in (pair for other in of for pair in rows[other].items()):
+            made[name][task] = (*made[name].get(task, ()), *labels)
+            if lacking := sorted(untrained.intersection(labels)):
+                why = f"{lacking[0]} has no dev accuracy to be chosen by. Leave it out, or leave by out."
+                raise file.fail(f"{key}.of", why)
     return rows | made
 
 

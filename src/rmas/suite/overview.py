@@ -152,15 +152,15 @@ def _seeds(suite: Suite, found: Found) -> Table | None:
         if shares:
             told = {task: ", ".join(f"{100 * share:.1f}" for share in each) for task, each in shares.items()}
             rows.append({"name": method, **told})
-    if not rows:
+    own = {
+        pooled.folders: pooled.shares for pooled in several.values() if len({cell.label for cell in pooled.cells}) == 1
+    }
+    if not own:  # what dev chose of two methods says nothing of how far one's trainings lie apart
         return None
     columns = [Column(key="name", title="method", kind="text")]
     columns += [
         Column(key=task, title=f"{task}, %", kind="text") for task in suite.tasks if any(task in row for row in rows)
     ]
-    own = {
-        pooled.folders: pooled.shares for pooled in several.values() if len({cell.label for cell in pooled.cells}) == 1
-    }
     apart = math.sqrt(sum(float(np.var(each, ddof=1)) for each in own.values()) / len(own))
     counts = span_text(len(pooled.results) for pooled in several.values())
     note = (
