@@ -93,7 +93,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     parameters = trainable(system, rounds=config["rounds"])
     for name, parameter in system.named_parameters():
         parameter.requires_grad_(name in parameters)
-    examples = examples_of(system, config)
+    examples = _examples(system, config)
     stage = Stage(config["rounds"], config["latent_steps"])
     for warm_up in (ours(system, examples[:1], Stage(2, 1)), plain(system, examples[0], Stage(2, 1))):
         gradients_of(parameters, warm_up)
@@ -147,7 +147,7 @@ def exact(config: dict[str, Any]) -> dict[str, Any]:
         parameters = trainable(system, rounds=stage.rounds)
         for name, parameter in system.named_parameters():
             parameter.requires_grad_(name in parameters)
-        example = examples_of(system, config)[0]
+        example = _examples(system, config)[0]
         for way, loss in {"ours": ours(system, [example], stage), "plain": plain(system, example, stage)}.items():
             gradients = gradients_of(parameters, loss)
             found[f"{way} {dtype}"] = {name: gradient.double() for name, gradient in gradients.items()}
@@ -277,7 +277,7 @@ def _optimizer_seconds(parameters: dict[str, nn.Parameter], repeats: int) -> flo
     return spread([timed(lambda: optimizer.step())[1] for _ in range(repeats + 1)][1:]).median
 
 
-def examples_of(system: System, config: dict[str, Any]) -> list[Example]:
+def _examples(system: System, config: dict[str, Any]) -> list[Example]:
     """Questions of unequal lengths; as answer a worked solution, or its last sentence alone."""
     first, examples = system.pattern.roles[0], []
     for number in range(config["batch"]):
@@ -285,7 +285,7 @@ def examples_of(system: System, config: dict[str, Any]) -> list[Example]:
         wanted = config["prompt_tokens"] + number % 4 * 10
         while system.render(first, Question(text=text), frozenset()).num_tokens < wanted:
             text += WORDS.format(n=number + 2)
-        answer = (SOLUTION * config.get("worked", False) + RESULT).format(n=number + 2, crates=(number + 2) ** 2)
+        answer = (SOLUTION * config["worked"] + RESULT).format(n=number + 2, crates=(number + 2) ** 2)
         examples.append(Example(question=Question(text=text), answer=answer))
     return examples
 

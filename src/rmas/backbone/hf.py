@@ -6,17 +6,14 @@
 - Sliding windows and recurrent layers count physical positions, so padding in the middle of a sequence is only
   allowed while the window still holds all of it, and never where a layer is recurrent (`gap_limit`).
 - Recurrent layers update their state in place: no gradient flows through their cache (`grad_through_cache`).
-- A CPU's fused attention takes long over its backward pass in bfloat16, even for one query (`attention_for`).
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.cache_utils import DynamicCache, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
 from rmas.backbone.cache import new_cache
@@ -26,7 +23,6 @@ from rmas.backbone.text import TextTokenizer
 from rmas.errors import BackboneError
 
 _FEW_ROWS = 16  # up to here weight @ h.T is 1.5 to 4 times faster on a CPU than the head's own h @ weight.T (LOG.md)
-FEW_SCORES = 200 * 200  # up to here plain attention, with its backward pass, is faster than a CPU's fused one (LOG.md)
 
 
 @final
@@ -89,25 +85,23 @@ class HFBackbone:
         assert isinstance(state, RecomputeState)
         mask_BP = join_masks(state.length, state.mask_BP, x_BLD, mask_BL)
         x_BPD = x_BLD if state.x_BPD is None else torch.cat([state.x_BPD, x_BLD], dim=1)
-        with attention_for(x_BPD, x_BPD.shape[1]):
-            out = self.decoder(
-                inputs_embeds=x_BPD, attention_mask=mask_BP, position_ids=_positions(x_BPD, mask_BP), use_cache=False
-            )
+        out = self.decoder(
+            inputs_embeds=x_BPD, attention_mask=mask_BP, position_ids=_positions(x_BPD, mask_BP), use_cache=False
+        )
         new = RecomputeState(x_BPD=x_BPD, length=x_BPD.shape[1], mask_BP=mask_BP)
         return out.last_hidden_state[:, -x_BLD.shape[1] :], new
 
     def _extend_cached(self, state: CachedState, x_BLD: Tensor, mask_BL: Tensor | None) -> tuple[Tensor, State]:
         mask_BP = join_masks(state.length, state.mask_BP, x_BLD, mask_BL)
         cache = state.fork()
+        out = self.decoder(
+            inputs_embeds=x_BLD,
+            attention_mask=mask_BP,
+            position_ids=_positions(x_BLD, mask_BP, offset=state.length),
+            past_key_values=cache,
+            use_cache=True,
+        )
         length = state.length + x_BLD.shape[1]
-        with attention_for(x_BLD, length):
-            out = self.decoder(
-                inputs_embeds=x_BLD,
-                attention_mask=mask_BP,
-                position_ids=_positions(x_BLD, mask_BP, offset=state.length),
-                past_key_values=cache,
-                use_cache=True,
-            )
         new = CachedState(cache=cache, device=self.device, batch=len(x_BLD), length=length, mask_BP=mask_BP)
         return out.last_hidden_state, new
 
@@ -153,16 +147,6 @@ class HFBackbone:
                 f"{self.name}: its vocabulary head is not a matrix with a soft cap, as rmas assumes "
                 f"({type(self.model).__name__}). Report this family."
             )
-
-
-def attention_for(x_BLD: Tensor, length: int) -> AbstractContextManager[None]:
-    """In which attention of the L inputs to all `length` positions is computed: plainly where that is faster.
-
-    Plain attention holds all its scores for the backward pass, fused attention none, so it is not for long prompts.
-    """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x_BLD.dtype
-    is_slow = torch.is_grad_enabled() and x_BLD.device.type == "cpu" and dtype == torch.bfloat16
-    return sdpa_kernel(SDPBackend.MATH) if is_slow and x_BLD.shape[1] * length <= FEW_SCORES else nullcontext()
 
 
 def _positions(x_BLD: Tensor, mask_BP: Tensor | None, *, offset: int = 0) -> Tensor:
