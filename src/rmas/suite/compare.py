@@ -27,6 +27,7 @@ from rmas.suite.standing import (
     TRAINED,
     cell_stands,
     config_of,
+    facts_in,
     free_of,
     ground_of,
     made_of,
@@ -170,7 +171,7 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
     if not isinstance(config, InnerConfig):  # whose batches are of vectors
         facts["examples"] = result.steps * config.batch_size + (0 if training.base else examples_before(training))
     if training.base is not None:
-        before = json.loads((out / training.base.folder / TRAINED).read_text(encoding="utf-8"))
+        before = facts_in(out / training.base.folder)
         if any(one.config.trains_links for one in training.base.lineage):
             before["parameters"] -= result.num_links  # the same links, which train again
         facts |= {key: facts.get(key, 0) + before.get(key, 0) for key in _ADD_UP}

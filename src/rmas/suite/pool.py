@@ -7,7 +7,6 @@ every training is a draw of its own. The mean over tasks counts every task alike
 tasks, and its p is from the paired differences (two-sided, by their signs).
 """
 
-import json
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +21,7 @@ from rmas.eval.paired import Pairs, differences_of, pair, paired_difference
 from rmas.eval.statistics import estimate
 from rmas.eval.summary import majority
 from rmas.suite.config import Cell, Suite
-from rmas.suite.standing import TRAINED
+from rmas.suite.standing import TRAINED, facts_in
 
 _log = logging.getLogger(__name__)
 COSTS = ("prompt_tokens", "latent_thoughts", "completion_tokens", "sequential_steps", "seconds")
@@ -103,7 +102,7 @@ def _best_by_dev(cells: Sequence[Cell], out: Path) -> list[Cell]:
 
     def dev(cell: Cell) -> tuple[float, float]:
         assert cell.training is not None, "checked as the suite was read"
-        facts = json.loads((out / cell.training.folder / TRAINED).read_text(encoding="utf-8"))
+        facts = facts_in(out / cell.training.folder)
         return facts["dev_accuracy"], -facts["dev_loss"]
 
     seeds = dict.fromkeys(cell.seed for cell in cells)
@@ -224,8 +223,7 @@ def _tflop(run: Run) -> float:
 def _training_costs(cells: Sequence[Cell], out: Path) -> dict[str, float]:
     """What the training behind a method's cells took, on average over its seeds; 0 where there is none."""
     folders = {cell.training.folder for cell in cells if cell.training is not None}
-    told = [out / folder / TRAINED for folder in sorted(folders)]
-    facts = [json.loads(path.read_text(encoding="utf-8")) if path.exists() else {} for path in told]
+    facts = [facts_in(out / folder) if (out / folder / TRAINED).exists() else {} for folder in sorted(folders)]
     return {
         f"trained_{key}": float(np.mean([each.get(key, math.nan) for each in facts])) if facts else 0.0
         for key in _TRAINING

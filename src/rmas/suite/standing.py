@@ -7,6 +7,7 @@ one that was made again differs, and nobody has to read gigabytes to see it.
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from rmas.errors import ConfigError
 from rmas.eval.config import EvalConfig
@@ -31,7 +32,7 @@ def training_stands(training: Training, out: Path) -> bool:
     check_config(folder, training.config, free=TRAINING_FREE)
     if not (folder / TRAINED).exists():
         return False
-    facts = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+    facts = facts_in(folder)
     if facts["system"] != training.system:
         raise ConfigError(f"{folder}: trained on {facts['system']}, now {training.system}. Use a new folder.")
     if facts.get(MADE_OF, now := ground_of(training, out)) != now:
@@ -41,6 +42,12 @@ def training_stands(training: Training, out: Path) -> bool:
             "or give the system back what it had."
         )
     return True
+
+
+def facts_in(folder: Path) -> dict[str, Any]:
+    """What a finished training left to be told of it."""
+    facts: dict[str, Any] = json.loads((folder / TRAINED).read_text(encoding="utf-8"))
+    return facts
 
 
 def ground_of(training: Training, out: Path) -> str:
