@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm
 
+from rmas.backbone.tiny import tiny_backbone
 from rmas.designs import known_designs
 from rmas.errors import LinkError
 from rmas.link import LINKS, SOFT_TOKEN, Link, Place, SoftToken, check_design, count_parameters
@@ -189,6 +190,20 @@ def test_a_soft_token_is_the_embedding_expected_under_the_softmax(family: str, t
     table = model.embed(torch.arange(model.model.get_input_embeddings().num_embeddings))  # scaled where the module does
     expected = torch.softmax(model.logits(h) / tau, -1) @ table
     torch.testing.assert_close(SoftToken(model, tau)(h), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [(), (5,), (7, 3)])
+def test_a_soft_token_of_a_few_rows_at_a_time_is_to_the_bit_the_one_with_a_gradient(
+    rows: tuple[int, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rmas.link.design._BLOCK", 1)  # one row a core
+    model = tiny_backbone("llama", dtype=dtype)
+    h = inputs(*rows, model.dim).to(dtype)
+    soft = SoftToken(model, 0.7)
+    at_once = soft(h.clone().requires_grad_())
+    assert at_once.requires_grad
+    assert torch.equal(soft(h), at_once)
 
 
 def test_a_soft_token_holds_no_parameter_and_keeps_the_inputs_dtype() -> None:

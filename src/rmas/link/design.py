@@ -27,6 +27,8 @@ from rmas.designs import CONSTANT, FROM_CONSTANT, SOFT_TOKEN, Place, check_desig
 from rmas.errors import LinkError
 from rmas.precision import widened
 
+_BLOCK = 2**19  # logits whose softmax each core takes at once
+
 
 @final
 class Link(nn.Module):
@@ -100,8 +102,9 @@ class SoftToken(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         logits = self.head.logits(h)
-        logits = widened(logits) / self.tau
-        return self.head.expected_embedding(logits.softmax(-1)).to(h.dtype)
+        by_block = logits.device.type == "cpu" and not logits.requires_grad and logits.is_contiguous()
+        p = _softmax_by_block(logits, self.tau) if by_block else (widened(logits) / self.tau).softmax(-1)
+        return self.head.expected_embedding(p).to(h.dtype)
 
     @property
     def num_parameters(self) -> int:
@@ -140,6 +143,16 @@ def outer_link(design: str, d_in: int, d_out: int, *, latent_steps: int) -> Link
         through = Link(design.removeprefix(FROM_CONSTANT), "outer", d_in, d_out)
         return ConstantMessage(latent_steps, d_out, through=through)
     return Link(design, "outer", d_in, d_out, latent_steps=latent_steps)
+
+
+def _softmax_by_block(logits: Tensor, tau: float) -> Tensor:
+    """softmax(logits / τ) (…, V) in the logits' dtype, a few rows a core at a time: what its cache holds in float32."""
+    rows = logits.reshape(-1, logits.shape[-1])
+    p = torch.empty_like(rows)
+    size = torch.get_num_threads() * max(1, _BLOCK // rows.shape[-1])
+    for block, out in zip(rows.split(size), p.split(size), strict=True):
+        out.copy_((widened(block) / tau).softmax(-1))
+    return p.reshape(logits.shape)
 
 
 def _first(message_MD: Tensor, steps: int) -> Tensor:
