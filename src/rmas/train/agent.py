@@ -28,6 +28,7 @@ from rmas.train.heard import HeardChannel
 from rmas.train.loop import fit
 from rmas.train.objective import Stage, Unrolled, backward, clip_figures, clip_of, stage_of, stages_of, unroll
 from rmas.train.outer import trainable
+from rmas.train.rejection import LessonChannel, Lessons, draw_lessons
 from rmas.train.resolve import check_vectors, latents_of
 from rmas.train.run import DevResult, StepResult, num_trained
 from rmas.train.team import Team, join_team
@@ -112,6 +113,7 @@ class AgentTrainer:
             lengths_of(split.train), batch_size=config.batch_size, seed=config.data_seed, by_length=config.by_length
         )
         self._told: Told | None = None
+        self._lessons: Lessons | None = None
 
     def check(self) -> None:
         """Refuse, before any work, answers and prompts that have no room."""
@@ -130,8 +132,22 @@ class AgentTrainer:
         channel, config, team = self._channel(self._last), self.config, self._team
         if not isinstance(channel, TextChannel):
             return Cost(0.0, 0.0)
-        self._told = Told(channel, out / f"messages-{team.rank}.jsonl")
+        file = out / f"messages-{team.rank}.jsonl"
         met = [self._split.train[i] for i in team.met(self._batches, config.steps)]
+        if config.rejection_samples:
+            self._lessons = draw_lessons(
+                self.system,
+                met,
+                channel,
+                file,
+                samples=config.rejection_samples,
+                rounds=self._last.rounds,
+                batch_size=config.dev_batch,
+                max_new_tokens=config.max_new_tokens,
+                report=report,
+            )
+            return Cost(team.size * self._lessons.cost.operations, self._lessons.cost.seconds)
+        self._told = Told(channel, file)
         heard = [*met, *chain(*team.share(list(batches_of(self._split.dev, config.dev_batch))))]
         self._told.write(self.system, heard, rounds=self._last.rounds, batch_size=config.dev_batch, report=report)
         written = self._told.cost(met)
@@ -151,17 +167,20 @@ class AgentTrainer:
 
         def unrolled(places: Sequence[int]) -> Unrolled:
             micro = [self._split.train[i] for i in places]
-            channel = self._heard(micro, stage, clip)
+            channel = (
+                self._heard(micro, stage, clip) if self._lessons is None else self._lessons.of(micro, self.backbone)
+            )
             with torch.autocast(self.backbone.device.type, torch.bfloat16, enabled=is_mixed):
-                return unroll(
+                done = unroll(
                     self.system,
                     micro,
                     rounds=stage.rounds,
                     channel=channel,
-                    earlier_weight=self.config.earlier_weight,
+                    earlier_weight=self.config.earlier_weight if self._lessons is None else 1.0,
                     graded=True,
                     across_rounds=self.config.across_rounds,
                 )
+                return channel.joined(done) if isinstance(channel, LessonChannel) else done
 
         done = backward(self._team.share(self._batches[number]), self.config, unrolled)
         return done._replace(figures=clip_figures(clip))
@@ -184,11 +203,12 @@ class AgentTrainer:
         return [self._split.train[i].row for i in self._batches[number]]
 
     def _heard(self, examples: Sequence[Example], stage: Stage, clip: Clip | None = None) -> Channel:
-        """What `examples` hear: of text, what was written."""
+        """What `examples` hear: of text, what was written, unless its writers train."""
+        config = self.config
         if self._told is not None:
             return self._told.of(examples)
         channel = self._channel(stage, clip)
-        return channel if self.config.is_graded else HeardChannel(channel)
+        return HeardChannel(channel) if config.channel == "latent" and not config.is_graded else channel
 
     def _channel(self, stage: Stage, clip: Clip | None = None) -> Channel:
         """In which the team speaks to the answerer: a text is, word for word, what is most likely."""

@@ -208,6 +208,9 @@ class AgentConfig(UnrolledConfig):
     rounds: int = 0  # of messages that stand in its prompt; 0: it is alone
     channel: Literal["text", "latent"] = "text"  # what messages are: written once, or latents of the team as it is
     message_tokens: int | None = None  # of a text message, at most; None: the system's
+    rejection_samples: int = (
+        0  # drawn for a question beside the likeliest messages: who wrote those that end well learns
+    )
     links_lr: float | None = None  # of outer links that train with it, a share of each tensor's size; None: they stay
     shared: bool = False  # the model is tuned wherever a role has it: through latents all learn, in text who answers
 
@@ -243,6 +246,9 @@ class AgentConfig(UnrolledConfig):
         require(fits, "links_lr", self.links_lr, "a number above 0, beside channel latent")
         require(not self.shared or self.rounds >= 1, "shared", self.shared, "false, or rounds of 1 or more")
         is_latent = self.channel == "latent"
+        fits = self.rejection_samples == 0 or (self.rejection_samples >= 1 and has_text and self.shared)
+        expected = "0, or more beside shared and rounds of 1 or more in text"
+        require(fits, "rejection_samples", self.rejection_samples, expected)
         require(not self.curriculum or is_latent, "curriculum", list(self.curriculum), "none, or channel latent")
         fits = self.earlier_weight == 0 or (is_latent and 0 < self.earlier_weight < float("inf"))
         require(fits, "earlier_weight", self.earlier_weight, "0, or more beside channel latent")

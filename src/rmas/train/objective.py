@@ -180,12 +180,16 @@ def answer_nll(turn: LastTurn, targets: Sequence[Sequence[int]], start: Read | N
 
     `start`: the turn, where it was read already.
     """
-    backbone = turn.agent.backbone
+    return target_nll(turn.agent.backbone, start or turn.read(), targets)
+
+
+def target_nll(backbone: Backbone, start: Read, targets: Sequence[Sequence[int]]) -> Tensor:
+    """The mean cross-entropy of what each row should write from `start` on -> nll_B."""
     length = max(len(target) for target in targets)
     ids_BT = torch.tensor([[*target, *[0] * (length - len(target))] for target in targets], device=backbone.device)
     sizes_B = torch.tensor([len(target) for target in targets], device=backbone.device)
     is_real_BT = torch.arange(length, device=backbone.device) < sizes_B[:, None]
-    h_BTD = target_states(backbone, start or turn.read(), ids_BT)
+    h_BTD = target_states(backbone, start, ids_BT)
     nll_N = chunked_nll(backbone, h_BTD[is_real_BT], ids_BT[is_real_BT])
     row_N = torch.arange(len(targets), device=backbone.device).repeat_interleave(sizes_B)
     return torch.zeros(len(targets), dtype=nll_N.dtype, device=nll_N.device).index_add(0, row_N, nll_N) / sizes_B

@@ -66,4 +66,7 @@ def _card(system: System, config: AgentConfig, num_trained: int, *, of: int) -> 
 
 
 def _and_others(config: AgentConfig) -> str:
+    if config.rejection_samples:
+        drawn = f"the likeliest and {config.rejection_samples} drawn"
+        return f". All agents with this model learned from the best of their own messages, {drawn}"
     return ". All agents with this model are tuned" if config.shared else ""
