@@ -40,6 +40,7 @@ WITHOUT_WEIGHTS = {  # by suite
     "smol": (
         *("text-tuned-more*", "text-copied*", "text-shared*", "lora-more*", "latent-joint*", "wide*"),
         *("latent-copied-2*", "latent-mlp*", "constant-mapped*", "three-qwens*", "latent-tuned-more*", "latent-half*"),
+        *("text-rejection*", "latent-tuned*-seed1"),
     ),
     "ablations": ("*",),
 }
