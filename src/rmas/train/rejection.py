@@ -70,12 +70,13 @@ def draw_lessons(
         tellings.append(Told(drawn, file.with_name(f"{file.stem}-drawn-{seed}{file.suffix}")))
     kept: dict[str, Told] = {}
     right: dict[str, int] = {}
-    cost = Cost(0.0, 0.0)
+    cost, batches = Cost(0.0, 0.0), list(batches_of(examples, batch_size))
     for told in tellings:
         told.write(system, examples, rounds=rounds, batch_size=batch_size, report=report)
         began = time.monotonic()
         with Operations() as counted:
-            for batch in batches_of(examples, batch_size):
+            for number, batch in enumerate(batches):
+                report("answers", number, len(batches), {})
                 heard = told.of(batch)
                 said = replies(system, batch, rounds=rounds, channel=heard, max_new_tokens=max_new_tokens, losses=False)
                 for example, rows in zip(batch, said, strict=True):
