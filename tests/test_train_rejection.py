@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from rmas.backbone import add_adapter
 from rmas.conversation import Slot
 from rmas.engine import Sampling, TextChannel
-from rmas.errors import ConfigError
+from rmas.errors import CheckpointError, ConfigError
 from rmas.solvers import open_solver
 from rmas.system import System
 from rmas.systemfile import load_spec
@@ -137,6 +137,23 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
     for parameter, gradient in zip(parameters.values(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-8)
+
+
+def test_what_was_judged_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = team(tmp_path)
+    examples, _ = answered(system, tmp_path / "plain")
+    first = lessons_of(system, tmp_path / "ours", examples)
+    monkeypatch.setattr("rmas.train.rejection.replies", None)
+    again = lessons_of(system, tmp_path / "ours", examples)
+    assert again.right == first.right
+    assert again.cost == first.cost
+    assert texts(again.told) == texts(first.told)
+    assert first.cost.operations > sum(
+        told.cost(examples).operations for told, _ in tellings_of(system, tmp_path / "t")
+    )
+    (tmp_path / "ours" / "messages-kept.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"messages-kept.json: cannot be read .* Delete it"):
+        lessons_of(system, tmp_path / "ours", examples)
 
 
 def test_a_writer_of_another_model_stays_as_it_was(tmp_path: Path) -> None:

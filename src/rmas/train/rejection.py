@@ -6,12 +6,13 @@ in a row were answered rightly. Its messages of those rounds are learned by who 
 round behind them, or of the last: what comes after a wrong answer is not learned.
 """
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from rmas.backbone import Backbone
 from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, Inbox, Payload, Row, TextChannel, Thought, num_positions, read
+from rmas.errors import CheckpointError
 from rmas.settings import Sampling
 from rmas.system import System
 from rmas.train.config import Cost, Report
@@ -27,6 +29,7 @@ from rmas.train.dev import replies
 from rmas.train.objective import Unrolled, target_nll
 from rmas.train.operations import Operations
 from rmas.train.told import Told
+from rmas.wholefile import write_whole
 
 TEMPERATURE = 1.0  # of messages that are drawn
 
@@ -60,7 +63,8 @@ def draw_lessons(
     report: Report,
 ) -> Lessons:
     """Have the likeliest messages for `examples` written, into `file`, and `samples` times drawn ones, beside it; keep
-    of each example the telling with most rounds answered rightly in a row, of equal ones the first.
+    of each example the telling with most rounds answered rightly in a row, of equal ones the first. Which those are is
+    told beside it as well.
 
     Raises CheckpointError where a file cannot be read or written.
     """
@@ -68,25 +72,67 @@ def draw_lessons(
     for seed in range(samples):
         drawn = TextChannel(sampling=Sampling(max_new_tokens=length, temperature=TEMPERATURE, seed=seed))
         tellings.append(Told(drawn, file.with_name(f"{file.stem}-drawn-{seed}{file.suffix}")))
-    kept: dict[str, Told] = {}
-    right: dict[str, int] = {}
-    cost, batches = Cost(0.0, 0.0), list(batches_of(examples, batch_size))
     for told in tellings:
         told.write(system, examples, rounds=rounds, batch_size=batch_size, report=report)
-        began = time.monotonic()
-        with Operations() as counted:
-            for number, batch in enumerate(batches):
-                report("answers", number, len(batches), {})
-                heard = told.of(batch)
-                said = replies(system, batch, rounds=rounds, channel=heard, max_new_tokens=max_new_tokens, losses=False)
-                for example, rows in zip(batch, said, strict=True):
-                    first = sum(1 for _ in takewhile(lambda reply: reply.is_right, rows))
-                    if first > right.get(example.key, -1):
-                        kept[example.key], right[example.key] = told, first
-        for part in (told.cost(examples), Cost(counted.total, time.monotonic() - began)):
-            cost = Cost(cost.operations + part.operations, cost.seconds + part.seconds)
-    said_of = {place: said for told in tellings for place, said in told.said.items() if kept.get(place[1]) is told}
-    return Lessons(Told(channel, file, said_of), right, cost)
+    batches = list(batches_of(examples, batch_size))
+    judged = _read(place := file.with_name(f"{file.stem}-kept.json"))
+    if judged is None:
+        judged = _judge(system, batches, tellings, rounds=rounds, max_new_tokens=max_new_tokens, report=report)
+        _write(place, judged)
+    kept = {key: tellings[number] for key, (number, _) in judged.kept.items()}
+    said_of = {spot: said for told in tellings for spot, said in told.said.items() if kept.get(spot[1]) is told}
+    costs = [judged.cost, *(told.cost(examples) for told in tellings)]
+    cost = Cost(sum(each.operations for each in costs), sum(each.seconds for each in costs))
+    return Lessons(Told(channel, file, said_of), {key: right for key, (_, right) in judged.kept.items()}, cost)
+
+
+class _Judged(NamedTuple):
+    """By an example's key which telling is kept, and how many rounds of it were answered rightly; and what it took."""
+
+    kept: Mapping[str, tuple[int, int]]
+    cost: Cost
+
+
+def _judge(
+    system: System,
+    batches: Sequence[Sequence[Example]],
+    tellings: Sequence[Told],
+    *,
+    rounds: int,
+    max_new_tokens: int,
+    report: Report,
+) -> _Judged:
+    kept: dict[str, tuple[int, int]] = {}
+    began, places = time.monotonic(), [(number, batch) for number in range(len(tellings)) for batch in batches]
+    with Operations() as counted:
+        for done, (number, batch) in enumerate(places):
+            report("answers", done, len(places), {})
+            heard = tellings[number].of(batch)
+            said = replies(system, batch, rounds=rounds, channel=heard, max_new_tokens=max_new_tokens, losses=False)
+            for example, rows in zip(batch, said, strict=True):
+                right = sum(1 for _ in takewhile(lambda reply: reply.is_right, rows))
+                if example.key not in kept or right > kept[example.key][1]:
+                    kept[example.key] = number, right
+    report("answers", len(places), len(places), {})
+    return _Judged(kept, Cost(float(counted.total), time.monotonic() - began))
+
+
+def _read(file: Path) -> _Judged | None:
+    """What was judged before; None where nothing was."""
+    try:
+        if not file.exists():
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return _Judged({key: (int(n), int(right)) for key, (n, right) in found["kept"].items()}, Cost(**found["cost"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise CheckpointError(f"{file}: cannot be read ({problem}). Delete it, and all is answered again.") from None
+
+
+def _write(file: Path, judged: _Judged) -> None:
+    try:
+        write_whole(file, json.dumps({"kept": judged.kept, "cost": judged.cost._asdict()}) + "\n")
+    except OSError as problem:
+        raise CheckpointError(f"{file}: cannot be written ({problem.strerror}). Free some room.") from None
 
 
 @final
