@@ -24,7 +24,7 @@ from rmas.train.objective import answer_ids, unroll
 from rmas.train.rejection import Lessons, draw_lessons
 from rmas.train.told import Told
 from test_train_told import ROUNDS, SAMPLING, config, team, texts
-from train_zoo import EXAMPLES, cut_at, quiet, same_weights
+from train_zoo import EXAMPLES, quiet
 from zoo import QUESTIONS
 
 SAMPLES = 2
@@ -178,16 +178,6 @@ def test_a_training_learns_and_is_a_text_team_whose_writers_are_tuned(tmp_path: 
     assert (spec.solver, spec.rounds) == ("text", ROUNDS)
     assert open_solver(str(tmp_path / "out"), dtype="float64").solve(QUESTIONS[:1])[0].samples
     assert "2 drawn" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-
-
-def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
-    settings = config(tmp_path, save_every=2, shared=True, rejection_samples=1)
-    train_agent(team(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
-    for place, resume in (((1, "messages"), False), ((5, "toolcaller in its team"), True)):
-        with pytest.raises(KeyboardInterrupt):
-            train_agent(team(tmp_path), settings, tmp_path / "cut", resume=resume, report=cut_at(*place))
-    train_agent(team(tmp_path), settings, tmp_path / "cut", resume=True, report=quiet)
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
 
 
 @pytest.mark.parametrize(

@@ -221,8 +221,9 @@ def test_all_weights_can_be_trained_in_a_team(tmp_path: Path) -> None:
     assert open_solver(str(tmp_path / "out")).solve(QUESTIONS[:1])[0].samples
 
 
-def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
-    settings = config(tmp_path, save_every=2, dev=2, dev_batch=2)
+@pytest.mark.parametrize("writers", [{}, {"shared": True, "rejection_samples": 1}])
+def test_a_training_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path, writers: dict[str, Any]) -> None:
+    settings = config(tmp_path, save_every=2, dev=2, dev_batch=2, **writers)
     train_agent(team(tmp_path), settings, tmp_path / "whole", resume=False, report=quiet)
 
     for place, resume in (((2, "messages"), False), ((5, "toolcaller in its team"), True)):
