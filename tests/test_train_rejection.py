@@ -6,11 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from rmas.backbone import add_adapter
-from rmas.conversation import Slot
 from rmas.engine import Sampling, TextChannel
 from rmas.errors import CheckpointError, ConfigError
 from rmas.solvers import open_solver
@@ -23,17 +20,11 @@ from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
 from rmas.train.rejection import Lessons, draw_lessons
 from rmas.train.told import Told
-from test_train_told import ROUNDS, SAMPLING, config, team, texts
+from test_train_told import ROUNDS, SAMPLING, config, plain_nll, team, texts, texts_of
 from train_zoo import EXAMPLES, quiet
 from zoo import QUESTIONS
 
 SAMPLES = 2
-WRITERS = {
-    "1 reflector": None,
-    "1 toolcaller": "1 reflector",
-    "2 reflector": "1 toolcaller",
-    "2 toolcaller": "2 reflector",
-}
 
 
 def lessons_of(system: System, folder: Path, examples: tuple[Example, ...] = EXAMPLES) -> Lessons:
@@ -74,17 +65,6 @@ def answered(system: System, folder: Path) -> tuple[tuple[Example, ...], list[tu
     return tuple(replace(e, answers=row, answer=row[-1]) for e, row in zip(EXAMPLES, answers, strict=True)), found
 
 
-def plain_nll(system: System, said: dict[str, str], example: Example, turn: str, ids: tuple[int, ...]) -> Tensor:
-    """What the role of `turn` loses by writing `ids`: all it reads at once, as ids, without a cache."""
-    role, heard = turn.partition(" ")[2], WRITERS[turn]
-    backbone = system.backbones[role]
-    prompt = system.render(role, example.question, frozenset() if heard is None else frozenset({heard.split()[1]}))
-    message = [] if heard is None else backbone.encode(said[heard].strip())
-    read = [*prompt.head, *(i for part in prompt.body for i in (message if isinstance(part, Slot) else part))]
-    h_1LD, _ = backbone.extend(backbone.start(cached=False), backbone.embed(torch.tensor([[*read, *ids[:-1]]])))
-    return cross_entropy(backbone.logits(h_1LD[0, -len(ids) :]), torch.tensor(ids))
-
-
 def test_the_telling_is_kept_after_which_most_rounds_in_a_row_are_answered_rightly(tmp_path: Path) -> None:
     system = team(tmp_path)
     examples, found = answered(system, tmp_path / "plain")
@@ -102,8 +82,7 @@ def test_the_telling_is_kept_after_which_most_rounds_in_a_row_are_answered_right
     lessons = lessons_of(system, tmp_path / "ours", examples)
     assert [lessons.right[e.key] for e in examples] == [2, 1, 2, 0]
     for example, old, k in zip(examples, EXAMPLES, best, strict=True):
-        kept = {turn: text for (turn, key), text in texts(lessons.told).items() if key == example.key}
-        assert kept == {turn: text for (turn, key), text in texts(found[k][0]).items() if key == old.key}
+        assert texts_of(lessons.told, example) == texts_of(found[k][0], old)
 
 
 def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
@@ -118,7 +97,7 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
     plain = []
     for example, right in zip(examples, (2, 1, 2, 0), strict=True):
-        said = {turn: text for (turn, key), text in texts(lessons.told).items() if key == example.key}
+        said = texts_of(lessons.told, example)
         learned = [turn for turn in said if int(turn[0]) <= right]
         last = min(right + 1, ROUNDS)
         losses = [
@@ -149,7 +128,7 @@ def test_what_was_judged_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.
     assert again.cost == first.cost
     assert texts(again.told) == texts(first.told)
     assert first.cost.operations > sum(
-        told.cost(examples).operations for told, _ in tellings_of(system, tmp_path / "t")
+        told.cost(EXAMPLES).operations for told, _ in tellings_of(system, tmp_path / "t")
     )
     (tmp_path / "ours" / "messages-kept.json").write_text("[]", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"messages-kept.json: cannot be read .* Delete it"):

@@ -1,12 +1,14 @@
 """The agent stage in a team: messages are written once, and the answerer learns with them in its prompt."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from rmas.backbone import add_adapter
@@ -19,7 +21,7 @@ from rmas.system import System, load_system
 from rmas.systemfile import load_spec
 from rmas.train.agent import train_agent
 from rmas.train.config import AgentConfig
-from rmas.train.data import batches_of
+from rmas.train.data import Example, batches_of
 from rmas.train.journal import read_log
 from rmas.train.objective import answer_ids, unroll
 from rmas.train.operations import Operations
@@ -43,6 +45,12 @@ backbone = "tiny:llama"
 """
 SAMPLING = Sampling(max_new_tokens=6)
 ROUNDS = 2
+HEARD = {  # by turn, the one whose message it reads
+    "1 reflector": None,
+    "1 toolcaller": "1 reflector",
+    "2 reflector": "1 toolcaller",
+    "2 toolcaller": "2 reflector",
+}
 
 
 def team(folder: Path, dtype: str = "float64") -> System:
@@ -72,14 +80,14 @@ class Listening:
         return thought
 
 
-def plain_nll(system: System, told: Told, number: int) -> torch.Tensor:
-    """One example's loss: its whole prompt as ids, messages among them, read at once and without a cache."""
-    example, role = EXAMPLES[number], system.pattern.answerer
+def plain_nll(system: System, said: Mapping[str, str], example: Example, turn: str, ids: tuple[int, ...]) -> Tensor:
+    """What the role of `turn` loses by writing `ids`: all that it reads at once, as ids, messages among them, without
+    a cache."""
+    role, heard = turn.partition(" ")[2], HEARD[turn]
     backbone = system.backbones[role]
-    prompt = system.render(role, example.question, frozenset({"reflector"}))
-    heard = backbone.encode(told.said[f"{ROUNDS} reflector", example.key].text.strip())
-    read = [*prompt.head, *(i for part in prompt.body for i in (heard if isinstance(part, Slot) else part))]
-    ids = answer_ids(backbone, example, 1)
+    prompt = system.render(role, example.question, frozenset() if heard is None else frozenset({heard.split()[1]}))
+    message = [] if heard is None else backbone.encode(said[heard].strip())
+    read = [*prompt.head, *(i for part in prompt.body for i in (message if isinstance(part, Slot) else part))]
     h_1LD, _ = backbone.extend(backbone.start(cached=False), backbone.embed(torch.tensor([[*read, *ids[:-1]]])))
     return cross_entropy(backbone.logits(h_1LD[0, -len(ids) :]), torch.tensor(ids))
 
@@ -92,6 +100,11 @@ def told_of(system: System, folder: Path, *, batch_size: int = 4) -> Told:
 
 def texts(told: Told) -> dict[tuple[str, str], str]:
     return {place: said.text for place, said in told.said.items()}
+
+
+def texts_of(told: Told, example: Example) -> dict[str, str]:
+    """What was said of one example, by turn."""
+    return {turn: text for (turn, key), text in texts(told).items() if key == example.key}
 
 
 def test_the_messages_are_those_that_the_team_writes_when_it_is_asked(tmp_path: Path) -> None:
@@ -112,7 +125,8 @@ def test_the_gradients_are_those_of_the_plain_way(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(1)
     for parameter in parameters.values():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=draw, dtype=parameter.dtype)
-    plain = torch.stack([plain_nll(system, told, number) for number in range(len(EXAMPLES))])
+    backbone, turn = system.backbones["toolcaller"], f"{ROUNDS} toolcaller"
+    plain = torch.stack([plain_nll(system, texts_of(told, e), e, turn, answer_ids(backbone, e, 1)) for e in EXAMPLES])
     expected = torch.autograd.grad(plain.mean(), list(parameters.values()))
     done = unroll(system, EXAMPLES, rounds=ROUNDS, channel=told.of(EXAMPLES), graded=True)
     assert torch.allclose(done.nll_RB[-1], plain, rtol=1e-6)
