@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rmas.backbone import Backbone
+from rmas.checkpoint import write_files
 from rmas.conversation import Prompt
 from rmas.engine import Agent, Around, Heads, Inbox, Payload, Row, TextChannel, Thought, num_positions, read
 from rmas.errors import CheckpointError
@@ -29,7 +30,6 @@ from rmas.train.dev import replies
 from rmas.train.objective import Unrolled, target_nll
 from rmas.train.operations import Operations
 from rmas.train.told import Told
-from rmas.wholefile import write_whole
 
 TEMPERATURE = 1.0  # of messages that are drawn
 
@@ -78,7 +78,8 @@ def draw_lessons(
     judged = _read(place := file.with_name(f"{file.stem}-kept.json"))
     if judged is None:
         judged = _judge(system, batches, tellings, rounds=rounds, max_new_tokens=max_new_tokens, report=report)
-        _write(place, judged)
+        told_of = json.dumps({"kept": judged.kept, "cost": judged.cost._asdict()})
+        write_files(place.parent, {place.name: f"{told_of}\n".encode()})
     kept = {key: tellings[number] for key, (number, _) in judged.kept.items()}
     said_of = {spot: said for told in tellings for spot, said in told.said.items() if kept.get(spot[1]) is told}
     costs = [judged.cost, *(told.cost(examples) for told in tellings)]
@@ -126,13 +127,6 @@ def _read(file: Path) -> _Judged | None:
         return _Judged({key: (int(n), int(right)) for key, (n, right) in found["kept"].items()}, Cost(**found["cost"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
         raise CheckpointError(f"{file}: cannot be read ({problem}). Delete it, and all is answered again.") from None
-
-
-def _write(file: Path, judged: _Judged) -> None:
-    try:
-        write_whole(file, json.dumps({"kept": judged.kept, "cost": judged.cost._asdict()}) + "\n")
-    except OSError as problem:
-        raise CheckpointError(f"{file}: cannot be written ({problem.strerror}). Free some room.") from None
 
 
 @final
