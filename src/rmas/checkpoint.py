@@ -65,12 +65,13 @@ def save_system(
     """Write a bundle that `load_system(str(folder))` reads; -> its manifest. The backbones stay where they are.
 
     `dtype`: to keep the links in, such as bfloat16 for half the size; None: as they are. `told`, `roles`: as in
-    `system_files`.
+    `system_files`. It answers through its links, whatever the system's own file says.
     """
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in system.state_dict().items()}
     manifest = manifest_of(system) | {"digest": digest(tensors)}
     files = {LINKS: save(tensors), MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
-    write_files(folder, files | system_files(system.spec, {**(told or {}), "links": LINKS}, roles))
+    answers = {"solver": "recursive"} if system.spec.solver == "text" else {}
+    write_files(folder, files | system_files(system.spec, {**answers, **(told or {}), "links": LINKS}, roles))
     return manifest
 
 

@@ -55,6 +55,7 @@ class SystemSpec:
     tau: float = 1.0
     halts: bool = False  # a latent message ends where its writer's text would; latent_steps is the most there is
     links: Path | None = None
+    begun: Path | None = None  # an adapter that training goes on from: in nobody's weights
     max_new_tokens: int = 256
     message_tokens: int = 64  # of a text message, at most; 0: as many as an answer may have
     solver: str = "recursive"
@@ -138,6 +139,25 @@ class SystemSpec:
         role, entry = self.pattern.answerer, other.roles[other.pattern.answerer]
         taken = replace(self.roles[role], source=entry.source, adapter=entry.adapter)
         return replace(self, name=f"{self.name}+{other.name}", roles=dict(self.roles) | {role: taken})
+
+    def going_on(self, *, shared: bool) -> "SystemSpec":
+        """The same system without its answerer's adapter in the weights, for training that goes on from it (`begun`).
+
+        `shared`: in nobody's that has it. Raises ConfigError where somebody has the same model without it, then.
+        """
+        answerer = self.pattern.answerer
+        entry = self.roles[answerer]
+        if entry.adapter is None:
+            return self
+        bare = replace(entry, adapter=None)
+        if shared and (others := [role for role, other in self.roles.items() if other.model == bare.model]):
+            raise ConfigError(
+                f"{self.name}: {others[0]} has the model of {answerer} without its adapter, which shared would give "
+                "it. Leave shared out, or give it the adapter."
+            )
+        opened = [role for role, other in self.roles.items() if shared and other.model == entry.model]
+        roles = {role: replace(self.roles[role], adapter=None) for role in (*opened, answerer)}
+        return replace(self, roles={**self.roles, **roles}, begun=entry.adapter)
 
     def alone(self) -> "SystemSpec":
         """Its answerer as an agent on its own: pattern `solo`, in the wording that its pack has for it, or the native.

@@ -12,6 +12,7 @@ tiny.py       the zoo of tiny random models, one row a family
 
 from rmas.backbone.adapter import (
     add_adapter,
+    check_scale,
     copy_backbone,
     free_weights,
     merge_adapter,
@@ -35,6 +36,7 @@ __all__ = [
     "State",
     "TextTokenizer",
     "add_adapter",
+    "check_scale",
     "convert_gguf",
     "copy_backbone",
     "free_weights",

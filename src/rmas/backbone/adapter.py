@@ -14,20 +14,24 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from rmas.backbone.hf import HFBackbone
-from rmas.errors import BackboneError, CheckpointError
+from rmas.errors import BackboneError, CheckpointError, ConfigError
 from rmas.wholefile import write_whole
 
-WEIGHTS = "adapter_model.safetensors"
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _MISSING = "adapters need peft: pip install 'rmas[train]'."
 
 
-def add_adapter(backbone: HFBackbone, *, rank: int, alpha: int, seed: int) -> dict[str, nn.Parameter]:
-    """Put a fresh adapter beside every linear map but the head; -> its parameters, float32 or wider, which train.
+def add_adapter(
+    backbone: HFBackbone, *, rank: int, alpha: int, seed: int, begun: Path | None = None
+) -> dict[str, nn.Parameter]:
+    """Put an adapter beside every linear map but the head; -> its parameters, float32 or wider, which train.
 
-    It starts as no change at all. `seed` draws its first factors; the global random state stays as it was.
+    It starts as no change at all, or as the one that is kept in the folder `begun`. `seed` draws its first factors; the
+    global random state stays as it was. Raises BackboneError where peft is missing, or `begun` has other maps or ranks.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -41,7 +45,26 @@ def add_adapter(backbone: HFBackbone, *, rank: int, alpha: int, seed: int) -> di
     if backbone.dtype == torch.float64:  # peft begins in float32
         for parameter in found.values():
             parameter.data = parameter.data.double()
+    if begun is not None:
+        _fill(found, backbone, begun)
     return found
+
+
+def _fill(parameters: dict[str, nn.Parameter], backbone: HFBackbone, folder: Path) -> None:
+    """Give an adapter the values that a stored one has. Raises BackboneError where they are not for it."""
+    _check_there(folder)
+    try:
+        kept = {name.replace(".weight", ".default.weight"): t for name, t in load_file(folder / WEIGHTS).items()}
+    except (OSError, SafetensorError) as problem:
+        raise _unfit(folder, backbone, problem) from None
+    shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
+    wanted = {f"base_model.model.{name}": tuple(parameter.shape) for name, parameter in parameters.items()}
+    if shapes != wanted:
+        odd = min(dict(shapes.items() ^ wanted.items()))
+        reason = f"{odd} is {shapes.get(odd, 'missing')}, expected {wanted.get(odd, 'none')}"
+        raise BackboneError(f"adapter {folder}: cannot be trained on ({reason}). Train a fresh one.")
+    for name, parameter in parameters.items():
+        parameter.data.copy_(kept[f"base_model.model.{name}"])
 
 
 def free_weights(backbone: HFBackbone) -> dict[str, nn.Parameter]:
@@ -54,7 +77,7 @@ def save_adapter(backbone: HFBackbone, folder: Path) -> None:
     assert backbone.adapted is not None, "an adapter was added"
     try:
         backbone.adapted.save_pretrained(str(folder), safe_serialization=True)
-        path = folder / "adapter_config.json"  # the model's place on this machine is nobody's business
+        path = folder / CONFIG  # the model's place on this machine is nobody's business
         config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": backbone.name}
         write_whole(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     except (OSError, SafetensorError) as problem:
@@ -89,17 +112,41 @@ def merge_adapter(backbone: HFBackbone, folder: Path) -> None:
         from peft import PeftModel
     except ImportError:
         raise BackboneError(_MISSING) from None
-    if not (folder / WEIGHTS).is_file():
-        raise BackboneError(
-            f"adapter {folder}: no {WEIGHTS} there. Name a folder that rmas train agent, or peft, wrote."
-        )
+    _check_there(folder)
     try:
         with _quietly():
             merged: Any = PeftModel.from_pretrained(backbone.model, str(folder)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
-        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-        raise BackboneError(f"adapter {folder}: does not fit {backbone.name} ({reason}).") from None
+        raise _unfit(folder, backbone, problem) from None
     merged.requires_grad_(False)
+
+
+def check_scale(folder: Path, *, rank: int, alpha: int) -> None:
+    """Raises ConfigError where the adapter in `folder` has another rank or alpha, BackboneError where there is none."""
+    _check_there(folder)
+    try:
+        kept = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        found = {"rank": kept["r"], "alpha": kept["lora_alpha"]}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise BackboneError(f"adapter {folder}: {CONFIG} cannot be read ({problem}). Get the folder again.") from None
+    for name, given in {"rank": rank, "alpha": alpha}.items():
+        if found[name] != given:
+            raise ConfigError(
+                f"{name} is {given}, but training goes on from {folder}, which has {found[name]}. "
+                f"Say {name} = {found[name]}."
+            )
+
+
+def _check_there(folder: Path) -> None:
+    if not (folder / WEIGHTS).is_file():
+        raise BackboneError(
+            f"adapter {folder}: no {WEIGHTS} there. Name a folder that rmas train agent, or peft, wrote."
+        )
+
+
+def _unfit(folder: Path, backbone: HFBackbone, problem: Exception) -> BackboneError:
+    reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+    return BackboneError(f"adapter {folder}: does not fit {backbone.name} ({reason}).")
 
 
 def _unwritable(folder: Path, problem: Exception) -> CheckpointError:

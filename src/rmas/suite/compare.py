@@ -174,6 +174,8 @@ def _train(training: Training, out: Path, machine: Machine, *, report: Report, p
         before = facts_in(out / training.base.folder)
         if any(one.config.trains_links for one in training.base.lineage):
             before["parameters"] -= result.num_links  # the same links, which train again
+        if spec.begun is not None:
+            before["parameters"] -= result.num_parameters - result.num_links  # and the same adapter
         facts |= {key: facts.get(key, 0) + before.get(key, 0) for key in _ADD_UP}
     if not (folder / TRAINED).exists():  # who trained beside this one came first, and cells stand on it
         replace_file(folder / TRAINED, json.dumps(facts, indent=2))

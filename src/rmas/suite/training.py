@@ -71,14 +71,21 @@ def told_by(training: Training) -> dict[str, Any]:
     """What of a cell's settings its training says: the system, and the rounds and messages that it was for."""
     told: dict[str, Any] = {"system": training.system} if training.base is None else told_by(training.base)
     if isinstance(training.config, OuterConfig):
-        told |= {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
+        told = _in_latents(told) | {"rounds": training.config.rounds, "latent_steps": training.config.latent_steps}
     if isinstance(training.config, AgentConfig) and not training.config.is_alone:
         told["rounds"] = training.config.rounds
         if training.config.channel == "text":
             told |= {"solver": "text", "message_tokens": training.config.message_tokens}
-        elif training.config.latent_steps is not None:
-            told["latent_steps"] = training.config.latent_steps
+        else:
+            told = _in_latents(told)
+            if training.config.latent_steps is not None:
+                told["latent_steps"] = training.config.latent_steps
     return told
+
+
+def _in_latents(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what a text team that training goes on from has told."""
+    return {key: value for key, value in told.items() if key not in ("solver", "message_tokens")}
 
 
 def training_of(

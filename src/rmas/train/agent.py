@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from rmas.backbone import add_adapter, free_weights
+from rmas.backbone import add_adapter, check_scale, free_weights
 from rmas.engine import Channel, Clip, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
@@ -51,9 +51,10 @@ def train_agent(system: System, config: AgentConfig, out: Path, *, resume: bool,
         claim_folder(out, config, resume=resume, free=FREE)
     team.wait()
     trainer.check()
-    frozen = frozen_digest(system, trainer.links, split.train)
+    frozen, links = frozen_digest(system, trainer.links, split.train), trainer.links
+    begun = trainer.release() if system.spec.begun is not None else None  # what goes on to train writes as it is
     written = trainer.hear(out, report)
-    weights, links = trainer.release(), trainer.links
+    weights = begun or trainer.release()
     parameters = weights | links
     result = fit(
         parameters,
@@ -81,9 +82,14 @@ def _check(system: System, config: AgentConfig) -> None:
     """Refuse, before any data is read, a model that cannot be tuned so."""
     if config.channel == "latent":
         check_vectors(system.spec, latents_of(config, system.spec), config.curriculum)
-    role = system.pattern.answerer
+    role, begun = system.pattern.answerer, system.spec.begun
     if system.spec.roles[role].adapter is not None:
-        raise ConfigError(f"{system.spec.name}: {role} has an adapter already. Train on the model itself.")
+        raise ConfigError(
+            f"{system.spec.name}: {role} has an adapter already, added into its weights. Load what "
+            "rmas.train.resolve.spec_for gives to go on from it (method lora), or train on the model itself."
+        )
+    if begun is not None:
+        check_scale(begun, rank=config.rank, alpha=config.alpha)
     backbone = system.backbones[role]
     if config.method == "full" and backbone.dtype not in (torch.float32, torch.float64):
         raise ConfigError(
@@ -101,7 +107,7 @@ class AgentTrainer:
     """A system whose answerer trains, and what it trains on: a step, a dev evaluation, and what both hear."""
 
     def __init__(self, system: System, config: AgentConfig, split: Split, *, team: Team) -> None:
-        if config.channel == "latent" and not config.shared:
+        if not config.shared and (config.channel == "latent" or system.spec.begun is not None):
             system.set_apart(system.pattern.answerer)
         self.system, self.config, self._split, self._team = system, config, split, team
         self.backbone = system.backbones[system.pattern.answerer]
@@ -154,10 +160,11 @@ class AgentTrainer:
         return Cost(team.size * written.operations, written.seconds)
 
     def release(self) -> dict[str, nn.Parameter]:
-        """What of the model trains from here on: an adapter that is put beside it, or all weights."""
+        """What of the model trains from here on: an adapter that is put beside it, fresh or begun, or all weights."""
         config = self.config
         if config.method == "lora":
-            return add_adapter(self.backbone, rank=config.rank, alpha=config.alpha, seed=config.seed)
+            begun = self.system.spec.begun
+            return add_adapter(self.backbone, rank=config.rank, alpha=config.alpha, seed=config.seed, begun=begun)
         return free_weights(self.backbone)
 
     def step(self, number: int) -> StepResult:

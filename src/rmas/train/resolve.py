@@ -10,10 +10,15 @@ from rmas.train.config import AgentConfig, DataConfig, OuterConfig
 
 
 def spec_for(config: DataConfig, spec: SystemSpec) -> SystemSpec:
-    """The system that a training of `spec` loads: with outer links of its own, or the answerer as the one agent."""
+    """The system that a training of `spec` loads: with outer links of its own, or the answerer as the one agent, or
+    without the adapter that goes on to train."""
     if isinstance(config, OuterConfig) and config.outer is not None:
         return spec.with_outer(config.outer)
-    return spec.alone() if config.is_alone and spec.roles else spec
+    if not spec.roles:
+        return spec
+    spec = spec.alone() if config.is_alone else spec
+    goes_on = isinstance(config, AgentConfig) and config.method == "lora"
+    return spec.going_on(shared=config.shared) if goes_on else spec
 
 
 def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:

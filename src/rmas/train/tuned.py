@@ -60,9 +60,13 @@ def _card(system: System, config: AgentConfig, num_trained: int, *, of: int) -> 
     return (
         f"# {backbone.name}, fine-tuned {where}\n\n{what}: {num_trained:,} numbers, the model has {of:,}. "
         f"Data `{config.data}`, {config.steps:,} steps of {config.batch_size}, rate {config.lr:g}, seed {config.seed}; "
-        f"all settings are in config.toml, all figures in log.jsonl. A baseline: {how}.\n\n"
+        f"all settings are in config.toml, all figures in log.jsonl. A baseline: {how}.{_before(system)}\n\n"
         '```sh\nrmas ask FOLDER "Your question"\n```\n'
     )
+
+
+def _before(system: System) -> str:
+    return "" if system.spec.begun is None else " It went on from an adapter that was trained before."
 
 
 def _and_others(config: AgentConfig) -> str:
