@@ -100,6 +100,55 @@ def test_without_its_base_it_is_not_trained(tmp_path: Path) -> None:
     assert "trained/links-seed0, which is not finished" in outcome.failed["trained/tuned-seed0"]
 
 
+WRITERS = f"""
+[methods.writers]
+system = "tiny"
+tasks = ["sums"]
+[methods.writers.train]
+stage = "agent"
+data = "{MORE}"
+dev = 0
+steps = 2
+batch_size = 2
+rank = 2
+rounds = 1
+message_tokens = 3
+[methods.on]
+trained = "writers"
+tasks = ["sums"]
+[methods.on.train]
+stage = "agent"
+data = "{MORE}"
+dev = 0
+steps = 1
+batch_size = 3
+rank = 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "solver", "tokens"),
+    [
+        ('rounds = 2\nchannel = "latent"\nlatent_steps = 1\n', "recursive", 8),  # of a cell that is told nothing
+        ("rounds = 2\nmessage_tokens = 2\n", "text", 2),
+    ],
+)
+def test_an_adapter_that_trains_again_is_counted_once(tmp_path: Path, more: str, solver: str, tokens: int) -> None:
+    plan = suite_of(tmp_path, f"batch_size = 4\n{TASKS}{WRITERS}{more}")
+    cells = {cell.label: cell.config for cell in plan.cells}
+    assert (cells["writers"].solver, cells["writers"].message_tokens) == ("text", 3)
+    assert (cells["on"].solver, cells["on"].message_tokens, cells["on"].rounds) == (solver, tokens, 2)
+    outcome = run(plan, tmp_path, only=["*/on*"])
+    assert outcome.failed == {}
+    writers, on = (
+        json.loads((tmp_path / f"out/trained/{name}-seed0/trained.json").read_text(encoding="utf-8"))
+        for name in ("writers", "on")
+    )
+    assert on["parameters"] == writers["parameters"] > 0
+    assert (writers["examples"], on["examples"]) == (4, 7)
+    assert on["tflop"] > writers["tflop"]
+
+
 def test_settings_of_a_cell_are_those_of_the_whole_chain(tmp_path: Path) -> None:
     cells = {cell.label: cell.config for cell in suite(tmp_path).cells}
     assert (cells["links"].rounds, cells["tuned"].rounds) == (1, 2)

@@ -1,4 +1,4 @@
-"""Training that goes on from a bundle's adapter: where it starts, who writes meanwhile, what it leaves, and what is refused."""
+"""Training that goes on from a bundle's adapter: where it starts, who writes meanwhile, and what it leaves."""
 
 import json
 from dataclasses import replace

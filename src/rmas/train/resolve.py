@@ -17,8 +17,9 @@ def spec_for(config: DataConfig, spec: SystemSpec) -> SystemSpec:
     if not spec.roles:
         return spec
     spec = spec.alone() if config.is_alone else spec
-    goes_on = isinstance(config, AgentConfig) and config.method == "lora"
-    return spec.going_on(shared=config.shared) if goes_on else spec
+    if isinstance(config, AgentConfig) and config.method == "lora":
+        return spec.going_on(shared=config.shared)
+    return spec
 
 
 def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
