@@ -56,6 +56,7 @@ def compare(
         _print_status(plan, out, only or ())
         return
 
+    from rmas.precision import flushed
     from rmas.suite.compare import Machine, Outcome
     from rmas.suite.compare import compare as run
     from rmas.suite.overview import write_overview
@@ -64,7 +65,7 @@ def compare(
     outcome = Outcome((), {})
     if not only_tables:
         try:
-            with progress() as loading, training_progress() as report:
+            with flushed(), progress() as loading, training_progress() as report:
                 machine = Machine(folder, device, dtype, search_key())
                 outcome = run(plan, out, machine, report=report, progress=loading, only=only or ())
         except KeyboardInterrupt:

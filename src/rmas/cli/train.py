@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -105,6 +105,7 @@ def _train(
 ) -> None:
     """What every verb does; `diagnose` measures instead."""
     from rmas.configfile import load_config
+    from rmas.precision import flushed
     from rmas.systemfile import load_spec
     from rmas.train.config import OuterConfig
     from rmas.train.resolve import resolved, spec_for
@@ -115,8 +116,11 @@ def _train(
     spec = spec_for(settings, spec)
     if isinstance(settings, OuterConfig):
         settings = resolved(settings, spec)
-    loaded = _begin(spec, settings, out, resume=resume, place=place)
-    with _resumable(out), training_progress(is_shown=_is_first()) as report:
+    with ExitStack() as around:
+        around.enter_context(flushed())  # before the first product
+        loaded = _begin(spec, settings, out, resume=resume, place=place)
+        around.enter_context(_resumable(out))
+        report = around.enter_context(training_progress(is_shown=_is_first()))
         if diagnose and isinstance(settings, OuterConfig):
             from rmas.train.diagnose import diagnose as measure
 

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from rmas.errors import NumericsError
+from rmas.precision import flushed
 from rmas.train.config import LoopConfig, Report
 from rmas.train.journal import Journal
 from rmas.train.run import DevResult, FitResult, Run, StepResult
@@ -49,7 +50,7 @@ def fit(
     stored = store.latest()
     if stored is not None:
         run.restore(stored.step, stored.tensors, stored.state)
-    with ExitStack() as open_files:
+    with flushed(), ExitStack() as open_files:
         journal = None
         if team.is_first:
             journal = Journal(out, resume_from=None if stored is None else stored.step)
