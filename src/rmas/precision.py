@@ -14,7 +14,7 @@ def widened(x: Tensor) -> Tensor:
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Where this thread, and those that start from it, take numbers below 1.2e-38 for zero, as GPUs do.
+    """Where this thread, and those that start from it, take numbers below 1.2e-38 for zero.
 
     What a team that is sure of its thoughts passes back shrinks to such numbers, and a CPU multiplies them at a third
     of its speed. Threads that torch has started before keep their ways, so enter it before the first product.
