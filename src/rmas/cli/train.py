@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -105,7 +105,6 @@ def _train(
 ) -> None:
     """What every verb does; `diagnose` measures instead."""
     from rmas.configfile import load_config
-    from rmas.precision import flushed
     from rmas.systemfile import load_spec
     from rmas.train.config import OuterConfig
     from rmas.train.resolve import resolved, spec_for
@@ -116,29 +115,24 @@ def _train(
     spec = spec_for(settings, spec)
     if isinstance(settings, OuterConfig):
         settings = resolved(settings, spec)
-    with ExitStack() as around:
-        around.enter_context(flushed())  # before the first product
-        loaded = _begin(spec, settings, out, resume=resume, place=place)
-        around.enter_context(_resumable(out))
-        report = around.enter_context(training_progress(is_shown=_is_first()))
-        if diagnose and isinstance(settings, OuterConfig):
-            from rmas.train.diagnose import diagnose as measure
+    _begin(spec, settings, out, resume=resume, place=place)
 
-            print(measure(loaded, settings, out, report=report))
-            return
-        result = stage.trainer(loaded, settings, out, resume=resume, report=report)
+    from rmas.precision import flushed
+
+    with flushed():  # before the first product
+        loaded = _load(spec, settings, place)
+        with _resumable(out), training_progress(is_shown=_is_first()) as report:
+            if diagnose and isinstance(settings, OuterConfig):
+                from rmas.train.diagnose import diagnose as measure
+
+                print(measure(loaded, settings, out, report=report))
+                return
+            result = stage.trainer(loaded, settings, out, resume=resume, report=report)
     _tell(result, out)
 
 
-def _begin(
-    spec: "SystemSpec",
-    config: "StageConfig",
-    out: Path,
-    *,
-    resume: bool,
-    place: _Place,
-) -> "System":
-    """Print the resolved config, refuse what can be refused without weights, claim the folder, load the system."""
+def _begin(spec: "SystemSpec", config: "StageConfig", out: Path, *, resume: bool, place: _Place) -> None:
+    """Print the resolved config, refuse what can be refused without torch, claim the folder."""
     from rmas.runfolder import claim_folder
     from rmas.train.config import FREE, InnerConfig
     from rmas.train.resolve import trained_roles
@@ -155,9 +149,12 @@ def _begin(
     if _is_first():  # another process may come after the first has begun to fill the folder
         claim_folder(out, config, resume=resume, free=FREE)
 
+
+def _load(spec: "SystemSpec", config: "StageConfig", place: _Place) -> "System":
     from rmas.system import load_system
     from rmas.train.team import join_team
 
+    cache = cache_folder(place.cache)
     join_team()  # gives each process of a launcher a GPU of its own: before weights go there
     with progress() as report:
         make_ready(spec, cache, report)
