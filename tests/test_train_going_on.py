@@ -175,8 +175,19 @@ def test_an_adapter_of_other_maps_is_one_line(tmp_path: Path) -> None:
 def test_an_adapter_that_nothing_tells_of_is_one_line(tmp_path: Path) -> None:
     bundle, settings = begun(tmp_path), latent(tmp_path, shared=True)
     (bundle / "adapter" / "adapter_config.json").unlink()
-    with pytest.raises(BackboneError, match=r"adapter_config\.json cannot be read"):
+    with pytest.raises(BackboneError, match=r"adapter_config\.json: cannot be read"):
         train_agent(opened(bundle, settings), settings, tmp_path / "out", resume=False, report=quiet)
+
+
+def test_an_adapter_that_was_cut_short_is_one_line(tmp_path: Path) -> None:
+    bundle, settings = begun(tmp_path), latent(tmp_path, shared=True)
+    path = bundle / "adapter" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BackboneError, match=r"adapter .*adapter: cannot be read \(.*\)\. Get the folder again"):
+        train_agent(opened(bundle, settings), settings, tmp_path / "out", resume=False, report=quiet)
+    path.unlink()
+    with pytest.raises(BackboneError, match=r"no adapter_model\.safetensors there"):
+        train_agent(opened(bundle, settings), settings, tmp_path / "more", resume=False, report=quiet)
 
 
 def test_who_has_the_model_without_the_adapter_is_not_given_it(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ tiny.py       the zoo of tiny random models, one row a family
 
 from rmas.backbone.adapter import (
     add_adapter,
-    check_scale,
     copy_backbone,
     free_weights,
     merge_adapter,
+    read_adapter,
     save_adapter,
     save_weights,
     settle_adapter,
@@ -36,7 +36,6 @@ __all__ = [
     "State",
     "TextTokenizer",
     "add_adapter",
-    "check_scale",
     "convert_gguf",
     "copy_backbone",
     "free_weights",
@@ -45,6 +44,7 @@ __all__ = [
     "new_backbone",
     "pick_device",
     "pick_dtype",
+    "read_adapter",
     "save_adapter",
     "save_weights",
     "settle_adapter",

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from rmas.backbone.hf import HFBackbone
-from rmas.errors import BackboneError, CheckpointError, ConfigError
+from rmas.errors import BackboneError, CheckpointError
 from rmas.wholefile import write_whole
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 _MISSING = "adapters need peft: pip install 'rmas[train]'."
 
 
@@ -46,17 +46,13 @@ def add_adapter(
         for parameter in found.values():
             parameter.data = parameter.data.double()
     if begun is not None:
-        _fill(found, backbone, begun)
+        _fill(found, begun)
     return found
 
 
-def _fill(parameters: dict[str, nn.Parameter], backbone: HFBackbone, folder: Path) -> None:
+def _fill(parameters: dict[str, nn.Parameter], folder: Path) -> None:
     """Give an adapter the values that a stored one has. Raises BackboneError where they are not for it."""
-    _check_there(folder)
-    try:
-        kept = {name.replace(".weight", ".default.weight"): t for name, t in load_file(folder / WEIGHTS).items()}
-    except (OSError, SafetensorError) as problem:
-        raise _unfit(folder, backbone, problem) from None
+    kept = {name.replace(".weight", ".default.weight"): tensor for name, tensor in read_adapter(folder).items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
     wanted = {f"base_model.model.{name}": tuple(parameter.shape) for name, parameter in parameters.items()}
     if shapes != wanted:
@@ -77,7 +73,7 @@ def save_adapter(backbone: HFBackbone, folder: Path) -> None:
     assert backbone.adapted is not None, "an adapter was added"
     try:
         backbone.adapted.save_pretrained(str(folder), safe_serialization=True)
-        path = folder / CONFIG  # the model's place on this machine is nobody's business
+        path = folder / "adapter_config.json"  # the model's place on this machine is nobody's business
         config = json.loads(path.read_text(encoding="utf-8")) | {"base_model_name_or_path": backbone.name}
         write_whole(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
     except (OSError, SafetensorError) as problem:
@@ -117,24 +113,18 @@ def merge_adapter(backbone: HFBackbone, folder: Path) -> None:
         with _quietly():
             merged: Any = PeftModel.from_pretrained(backbone.model, str(folder)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as problem:
-        raise _unfit(folder, backbone, problem) from None
+        reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
+        raise BackboneError(f"adapter {folder}: does not fit {backbone.name} ({reason}).") from None
     merged.requires_grad_(False)
 
 
-def check_scale(folder: Path, *, rank: int, alpha: int) -> None:
-    """Raises ConfigError where the adapter in `folder` has another rank or alpha, BackboneError where there is none."""
+def read_adapter(folder: Path) -> dict[str, Tensor]:
+    """The tensors of a stored adapter, by peft's names. Raises BackboneError where they are missing or not readable."""
     _check_there(folder)
     try:
-        kept = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        found = {"rank": kept["r"], "alpha": kept["lora_alpha"]}
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise BackboneError(f"adapter {folder}: {CONFIG} cannot be read ({problem}). Get the folder again.") from None
-    for name, given in {"rank": rank, "alpha": alpha}.items():
-        if found[name] != given:
-            raise ConfigError(
-                f"{name} is {given}, but training goes on from {folder}, which has {found[name]}. "
-                f"Say {name} = {found[name]}."
-            )
+        return load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as problem:
+        raise BackboneError(f"adapter {folder}: cannot be read ({problem}). Get the folder again.") from None
 
 
 def _check_there(folder: Path) -> None:
@@ -142,11 +132,6 @@ def _check_there(folder: Path) -> None:
         raise BackboneError(
             f"adapter {folder}: no {WEIGHTS} there. Name a folder that rmas train agent, or peft, wrote."
         )
-
-
-def _unfit(folder: Path, backbone: HFBackbone, problem: Exception) -> BackboneError:
-    reason = str(problem).strip().splitlines()[0] if str(problem).strip() else type(problem).__name__
-    return BackboneError(f"adapter {folder}: does not fit {backbone.name} ({reason}).")
 
 
 def _unwritable(folder: Path, problem: Exception) -> CheckpointError:

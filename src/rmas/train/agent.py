@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from rmas.backbone import add_adapter, check_scale, free_weights
+from rmas.backbone import add_adapter, free_weights
 from rmas.engine import Channel, Clip, TextChannel
 from rmas.errors import ConfigError
 from rmas.runfolder import claim_folder
@@ -82,14 +82,12 @@ def _check(system: System, config: AgentConfig) -> None:
     """Refuse, before any data is read, a model that cannot be tuned so."""
     if config.channel == "latent":
         check_vectors(system.spec, latents_of(config, system.spec), config.curriculum)
-    role, begun = system.pattern.answerer, system.spec.begun
+    role = system.pattern.answerer
     if system.spec.roles[role].adapter is not None:
         raise ConfigError(
             f"{system.spec.name}: {role} has an adapter already, added into its weights. Load what "
             "rmas.train.resolve.spec_for gives to go on from it (method lora), or train on the model itself."
         )
-    if begun is not None:
-        check_scale(begun, rank=config.rank, alpha=config.alpha)
     backbone = system.backbones[role]
     if config.method == "full" and backbone.dtype not in (torch.float32, torch.float64):
         raise ConfigError(

@@ -4,9 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 
-from safetensors.torch import load_file
-
-from rmas.backbone.adapter import WEIGHTS
+from rmas.backbone import read_adapter
 from rmas.checkpoint import digest, manifest_of
 from rmas.system import System
 from rmas.train.data import Example
@@ -30,6 +28,6 @@ def frozen_digest(system: System, trained: Collection[str], examples: Sequence[E
         str([(role, str(backbone.dtype)) for role, backbone in system.backbones.items()]),
         *(str(system.render(role, e.question, frozenset())) for role in spec.pattern.roles for e in examples[:2]),
         str([(e.key, e.answer, e.answers, sorted(e.targets.items())) for e in examples]),
-        *([] if spec.begun is None else [digest(load_file(spec.begun / WEIGHTS))]),
+        *([] if spec.begun is None else [digest(read_adapter(spec.begun))]),
     ]
     return hashlib.sha256("\n".join(parts).encode(errors="surrogatepass")).hexdigest()

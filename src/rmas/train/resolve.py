@@ -1,25 +1,47 @@
 """A training's settings on a system: what it does not name, the system says; what cannot be is refused. No torch."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rmas.designs import SOFT_TOKEN
-from rmas.errors import ConfigError, unknown
+from rmas.errors import BackboneError, ConfigError, unknown
 from rmas.spec import SystemSpec
 from rmas.train.config import AgentConfig, DataConfig, OuterConfig
 
 
 def spec_for(config: DataConfig, spec: SystemSpec) -> SystemSpec:
     """The system that a training of `spec` loads: with outer links of its own, or the answerer as the one agent, or
-    without the adapter that goes on to train."""
+    without the adapter that goes on to train.
+
+    Raises ConfigError where that has another rank or alpha, BackboneError where it cannot be read.
+    """
     if isinstance(config, OuterConfig) and config.outer is not None:
         return spec.with_outer(config.outer)
     if not spec.roles:
         return spec
     spec = spec.alone() if config.is_alone else spec
     if isinstance(config, AgentConfig) and config.method == "lora":
-        return spec.going_on(shared=config.shared)
+        spec = spec.going_on(shared=config.shared)
+        if spec.begun is not None:
+            _check_scale(spec.begun, config)
     return spec
+
+
+def _check_scale(folder: Path, config: AgentConfig) -> None:
+    """Refuse to go on from an adapter of another rank or alpha, or from none."""
+    path = folder / "adapter_config.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        found = {"rank": kept["r"], "alpha": kept["lora_alpha"]}
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise BackboneError(f"{path}: cannot be read ({problem}). Get the adapter again.") from None
+    for name, number in found.items():
+        if (given := vars(config)[name]) != number:
+            raise ConfigError(
+                f"{name} is {given}, but training goes on from {folder}, which has {number}. Say {name} = {number}."
+            )
 
 
 def resolved(config: OuterConfig, spec: SystemSpec) -> OuterConfig:
