@@ -11,6 +11,14 @@ from rmas.train.config import AgentConfig
 from suite_zoo import LESSONS, TASKS, run, suite_of
 
 MORE = "reasoning_gym:chain_sum?min_terms=2&max_terms=2&min_digits=3&max_digits=3&size=12"
+AGENT = f"""\
+stage = "agent"
+data = "{MORE}"
+dev = 0
+steps = 1
+batch_size = 3
+rank = 2
+"""
 METHODS = f"""
 [methods.links]
 system = "tiny"
@@ -20,13 +28,7 @@ tasks = ["sums"]
 trained = "links"
 tasks = ["sums"]
 [methods.tuned.train]
-stage = "agent"
-data = "{MORE}"
-dev = 0
-steps = 1
-batch_size = 3
-rank = 2
-rounds = 2
+{AGENT}rounds = 2
 channel = "latent"
 """
 SHUFFLED = "[methods.shuffled]\ntrained = 'tuned'\ncontrol = 'shuffled'\ntasks = ['sums']\n"
@@ -117,13 +119,7 @@ message_tokens = 3
 trained = "writers"
 tasks = ["sums"]
 [methods.on.train]
-stage = "agent"
-data = "{MORE}"
-dev = 0
-steps = 1
-batch_size = 3
-rank = 2
-"""
+{AGENT}"""
 
 
 @pytest.mark.parametrize(
